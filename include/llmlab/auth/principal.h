@@ -1,0 +1,19 @@
+#ifndef LLMLAB_AUTH_PRINCIPAL_H
+#define LLMLAB_AUTH_PRINCIPAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "llmlab/base/uuid.h"
+
+/* Who makes a request. */
+enum auth_scope { AUTH_SCOPE_INGEST, AUTH_SCOPE_READ, AUTH_SCOPE_FULL };
+
+struct principal {
+	struct uuid user_id;
+	enum auth_scope scope; /* a session has AUTH_SCOPE_FULL */
+	bool is_api_key;
+	struct uuid token_id;   /* jti of the session, or id of the API key */
+	int64_t expires_at_us;  /* of the token */
+};
+
+#endif

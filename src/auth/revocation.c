@@ -1,0 +1,162 @@
+/* The set of logged-out tokens of this process: a hash table under a read-write lock, bounded, failing
+ * closed. Whatever it cannot be sure of is STALE. It polls nothing and knows no clock: app/watch feeds it,
+ * the authentication asks it. */
+#include "llmlab/auth/revocation.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include "llmlab/base/check.h"
+
+/* The hash of a token id. The ids are ours and end in 62 random bits, so that their last four bytes spread
+ * evenly. */
+static unsigned hash_id(const void *token_id)
+{
+	const struct uuid *u = token_id;
+	const uint8_t *tail = u->bytes + 12;
+	return (unsigned)tail[0] << 24 | (unsigned)tail[1] << 16 | (unsigned)tail[2] << 8 | tail[3];
+}
+
+#define HASH_FUNCTION(key, key_bytes, hash) ((hash) = hash_id(key))
+/* Without this uthash ends the process when memory is short; add_new() looks for the failure. */
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+struct entry {
+	struct uuid token_id; /* key */
+	int64_t expires_at_us;
+	UT_hash_handle hh;
+};
+
+struct revocations {
+	pthread_rwlock_t *lock; /* owned; a pointer, so that a const set can be locked for reading */
+	struct entry *table;	/* owned entries */
+	size_t max;
+	/* Until this wall-clock time the set lacks a token it had no room for: nothing it says of others is
+	 * certain. 0: none. */
+	int64_t incomplete_until_us;
+	bool ever_fresh;
+	int64_t fresh_mono_us; /* begin of the last successful poll */
+};
+
+static pthread_rwlock_t *lock_new(void)
+{
+	pthread_rwlock_t *lock = malloc(sizeof *lock);
+	if (lock == NULL)
+		return NULL;
+	pthread_rwlockattr_t attr;
+	CHECK(pthread_rwlockattr_init(&attr) == 0);
+	/* Readers come on every request; a logout must not wait for a gap between them. */
+	CHECK(pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP) == 0);
+	CHECK(pthread_rwlock_init(lock, &attr) == 0);
+	CHECK(pthread_rwlockattr_destroy(&attr) == 0);
+	return lock;
+}
+
+struct revocations *revocations_new(size_t max)
+{
+	struct revocations *r = calloc(1, sizeof *r);
+	if (r == NULL)
+		return NULL;
+	r->lock = lock_new();
+	if (r->lock == NULL) {
+		free(r);
+		return NULL;
+	}
+	r->max = max;
+	return r;
+}
+
+/* Frees every entry that expired before now_us. */
+static void drop_expired(struct revocations *r, int64_t now_us)
+{
+	struct entry *e = NULL;
+	struct entry *next = NULL;
+	HASH_ITER (hh, r->table, e, next) {
+		if (e->expires_at_us >= now_us)
+			continue;
+		HASH_DEL(r->table, e);
+		free(e);
+	}
+}
+
+void revocations_free(struct revocations *r)
+{
+	if (r == NULL)
+		return;
+	struct entry *e = NULL;
+	struct entry *next = NULL;
+	HASH_ITER (hh, r->table, e, next) {
+		HASH_DEL(r->table, e);
+		free(e);
+	}
+	CHECK(pthread_rwlock_destroy(r->lock) == 0);
+	free(r->lock);
+	free(r);
+}
+
+static struct entry *find(const struct revocations *r, const struct uuid *token_id)
+{
+	struct entry *found = NULL;
+	HASH_FIND(hh, r->table, token_id, sizeof *token_id, found);
+	return found;
+}
+
+/* False if there is no room or no memory. */
+static bool add_new(struct revocations *r, const struct uuid *token_id, int64_t expires_at_us)
+{
+	if (HASH_COUNT(r->table) >= r->max)
+		return false;
+	struct entry *e = malloc(sizeof *e);
+	if (e == NULL)
+		return false;
+	*e = (struct entry){.token_id = *token_id, .expires_at_us = expires_at_us};
+	HASH_ADD(hh, r->table, token_id, sizeof e->token_id, e);
+	/* uthash's sign that it had no memory and has undone the addition. */
+	if (e->hh.tbl != NULL)
+		return true;
+	free(e);
+	return false;
+}
+
+void revocations_add(struct revocations *r, const struct uuid *token_id, int64_t expires_at_us)
+{
+	CHECK(pthread_rwlock_wrlock(r->lock) == 0);
+	struct entry *known = find(r, token_id);
+	if (known != NULL) {
+		if (known->expires_at_us < expires_at_us)
+			known->expires_at_us = expires_at_us;
+	} else if (!add_new(r, token_id, expires_at_us) && r->incomplete_until_us < expires_at_us) {
+		r->incomplete_until_us = expires_at_us;
+	}
+	CHECK(pthread_rwlock_unlock(r->lock) == 0);
+}
+
+void revocations_mark_fresh(struct revocations *r, int64_t mono_us)
+{
+	CHECK(pthread_rwlock_wrlock(r->lock) == 0);
+	if (!r->ever_fresh || r->fresh_mono_us < mono_us)
+		r->fresh_mono_us = mono_us;
+	r->ever_fresh = true;
+	CHECK(pthread_rwlock_unlock(r->lock) == 0);
+}
+
+enum revocation revocations_check(
+	const struct revocations *r, const struct uuid *token_id, int64_t mono_now_us)
+{
+	CHECK(pthread_rwlock_rdlock(r->lock) == 0);
+	const bool revoked = find(r, token_id) != NULL;
+	const bool fresh = r->ever_fresh && mono_now_us - r->fresh_mono_us <= REVOCATION_FRESH_US;
+	const bool complete = r->incomplete_until_us == 0;
+	CHECK(pthread_rwlock_unlock(r->lock) == 0);
+	if (revoked)
+		return REVOCATION_REVOKED;
+	return fresh && complete ? REVOCATION_NONE : REVOCATION_STALE;
+}
+
+void revocations_purge(struct revocations *r, int64_t now_us)
+{
+	CHECK(pthread_rwlock_wrlock(r->lock) == 0);
+	drop_expired(r, now_us);
+	if (r->incomplete_until_us < now_us)
+		r->incomplete_until_us = 0;
+	CHECK(pthread_rwlock_unlock(r->lock) == 0);
+}
