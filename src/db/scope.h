@@ -1,0 +1,18 @@
+#ifndef LLMLAB_SRC_DB_SCOPE_H
+#define LLMLAB_SRC_DB_SCOPE_H
+
+#include "llmlab/db/conn.h"
+
+/* Cleanup attributes of this layer: what a function takes only for itself goes when the function ends. */
+
+static inline void scope_clear_result(PGresult **r)
+{
+	PQclear(*r);
+}
+
+/* PGresult *r SCOPE_RESULT = NULL; */
+#define SCOPE_RESULT __attribute__((cleanup(scope_clear_result)))
+/* struct arena a SCOPE_ARENA; right before arena_init(). */
+#define SCOPE_ARENA __attribute__((cleanup(arena_release)))
+
+#endif

@@ -1,0 +1,188 @@
+#ifndef LLMLAB_TESTS_STORE_FIXTURE_H
+#define LLMLAB_TESTS_STORE_FIXTURE_H
+
+/* What the tests of users, costs and budgets share: a private PostgreSQL for the whole program (started in
+ * the parent of the forked tests), a connection for each test, and users and events written by plain SQL.
+ * Tests share the database, so each works with a user of its own. */
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "llmlab/base/calendar.h"
+#include "llmlab/base/clock.h"
+#include "llmlab/db/conn.h"
+#include "llmlab/db/migrate.h"
+#include "llmlab/db/private_pg.h"
+#include "llmlab/db/users.h"
+
+static struct private_pg *fixture_pg;
+static char fixture_dir[] = "/tmp/llmlab-store-XXXXXX";
+static struct db_settings fixture_settings;
+static struct db_conn *conn; /* of the running test */
+static struct arena arena;   /* of the running test */
+
+static inline void fixture_start(void)
+{
+	char message[512] = "";
+	ck_assert_ptr_nonnull(mkdtemp(fixture_dir));
+	ck_assert_int_eq(chmod(fixture_dir, 0755), 0);
+	ck_assert_msg(private_pg_start(fixture_dir, &fixture_pg, message, sizeof(message)) == ERR_OK, "%s",
+		message);
+	fixture_settings = (struct db_settings){
+		.url = private_pg_url(fixture_pg),
+		.statement_us = 20 * US_PER_SECOND,
+		.connect_us = 5 * US_PER_SECOND,
+		.application_name = "store-test",
+		.prepare = true,
+	};
+	struct db_conn *c = db_conn_new(&fixture_settings);
+	struct migrate_report report = {0};
+	ck_assert_msg(migrate_run(c, &report) == ERR_OK, "%s", report.message);
+	db_conn_free(c);
+}
+
+static inline void fixture_stop(void)
+{
+	private_pg_stop(fixture_pg);
+	char command[128];
+	snprintf(command, sizeof(command), "rm -rf '%s'", fixture_dir);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static inline void test_begin(void)
+{
+	arena_init(&arena, 64 << 20);
+	conn = db_conn_new(&fixture_settings);
+	ck_assert_ptr_nonnull(conn);
+}
+
+static inline void test_end(void)
+{
+	db_conn_free(conn);
+	arena_release(&arena);
+}
+
+/* Instant of an RFC 3339 text. */
+static inline int64_t at(const char *text)
+{
+	int64_t us = 0;
+	ck_assert_int_eq(instant_parse(text, strlen(text), &us), ERR_OK);
+	return us;
+}
+
+/* Amount of a decimal text. */
+static inline struct money usd(const char *text)
+{
+	struct money m = {0};
+	ck_assert_int_eq(decimal_parse(text, strlen(text), MONEY_SCALE, decimal_pow10(38), &m.atto), ERR_OK);
+	return m;
+}
+
+static inline const char *usd_text(struct money m)
+{
+	char text[DECIMAL_TEXT_MAX];
+	decimal_format(m.atto, MONEY_SCALE, text);
+	return arena_strdup(&arena, text);
+}
+
+/* A new account; its e-mail is made from its id. */
+static inline struct uuid new_user(void)
+{
+	char id[UUID_TEXT_SIZE];
+	char email[64];
+	const struct uuid user_id = uuid_v4();
+	uuid_format(&user_id, id);
+	snprintf(email, sizeof(email), "%s@example.com", id);
+	const struct user u = {.id = user_id,
+		.email = email,
+		.name = "Test",
+		.timezone = "UTC",
+		.password_hash = "$argon2id$test",
+		.created_at_us = at("2026-01-01T00:00:00Z")};
+	ck_assert_int_eq(users_insert(conn, &u), ERR_OK);
+	return user_id;
+}
+
+/* Runs a statement without a result. */
+static inline void run_sql(const struct db_stmt *stmt, const struct db_params *p)
+{
+	const enum err e = db_run(conn, stmt, p, NULL);
+	ck_assert_msg(e == ERR_OK, "%s: %s", stmt->name, db_last_message(conn));
+}
+
+struct test_event {
+	const char *at, *provider, *model, *cost; /* cost NULL: unpriced */
+	int64_t input, output, cache_read;
+	const char *project, *customer, *tags, *status; /* status NULL: success */
+};
+
+static inline void add_event(const struct uuid *user_id, const struct test_event *e)
+{
+	static const struct db_stmt PARTITION = {"test_partition", "SELECT events_ensure_partition($1)"};
+	static const struct db_stmt INSERT = {"test_event",
+		"INSERT INTO events (user_id, occurred_at, id, received_at, provider, model, input_tokens, "
+		"output_tokens,"
+		" cache_read_tokens, cost, pricing_status, price_rule, catalogue_version, service_tier, "
+		"project, customer, tags,"
+		" status) SELECT $1::uuid, $2::timestamptz, gen_random_uuid(), $2::timestamptz, $3::text, "
+		"$4::text, $5::bigint,"
+		" $6::bigint, $7::bigint, $8::numeric, CASE WHEN $8 IS NULL THEN 'unpriced' ELSE 'priced' "
+		"END, 'test', 'test',"
+		" 'standard', $9::text, $10::text, $11::jsonb, $12::text"};
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_text(&p, e->at);
+	run_sql(&PARTITION, &p);
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, user_id);
+	db_param_text(&p, e->at);
+	db_param_text(&p, e->provider);
+	db_param_text(&p, e->model);
+	db_param_i64(&p, e->input);
+	db_param_i64(&p, e->output);
+	db_param_i64(&p, e->cache_read);
+	db_param_text(&p, e->cost);
+	db_param_text(&p, e->project);
+	db_param_text(&p, e->customer);
+	db_param_text(&p, e->tags);
+	db_param_text(&p, e->status ? e->status : "success");
+	run_sql(&INSERT, &p);
+}
+
+/* Fills the rollup from the user's events, as the writer keeps it. */
+static inline void roll_up(const struct uuid *user_id)
+{
+	static const struct db_stmt ROLL_UP = {"test_roll_up",
+		"INSERT INTO usage_15m SELECT user_id, date_bin('15 minutes', occurred_at, 'epoch'), "
+		"provider, model,"
+		" coalesce(project, ''), count(*), count(*) FILTER (WHERE status = 'error'), count(*) FILTER "
+		"(WHERE cost IS NULL),"
+		" sum(input_tokens), sum(output_tokens), coalesce(sum(cache_read_tokens), 0), "
+		"coalesce(sum(cache_write_tokens), 0),"
+		" coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost), 0) FROM events WHERE user_id = $1 "
+		"GROUP BY 1, 2, 3, 4, 5"};
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, user_id);
+	run_sql(&ROLL_UP, &p);
+}
+
+/* Runs the suite's one case with the fixtures above. */
+static inline int run_store_tests(Suite *suite, TCase *tcase)
+{
+	tcase_add_unchecked_fixture(tcase, fixture_start, fixture_stop);
+	tcase_add_checked_fixture(tcase, test_begin, test_end);
+	tcase_set_timeout(tcase, 60);
+	suite_add_tcase(suite, tcase);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	const int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+#endif
