@@ -1,0 +1,44 @@
+/* One event on its way: memory, the encoding of its row, and replacing it by what is stored already. Not
+ * here: queueing and storing. */
+
+#include "item.h"
+
+#include <stdlib.h>
+#include "llmlab/db/events.h"
+
+#define ITEM_ARENA_BYTES (64 * 1024)
+#define ITEM_ROW_BYTES	 (128 * 1024)
+
+struct ingest_item *ingest_item_new(void)
+{
+	struct ingest_item *item = calloc(1, sizeof(*item));
+	if (item == NULL)
+		return NULL;
+	arena_init(&item->arena, ITEM_ARENA_BYTES);
+	buf_init(&item->copy_row, ITEM_ROW_BYTES);
+	return item;
+}
+
+void ingest_item_free(struct ingest_item *item)
+{
+	if (item == NULL)
+		return;
+	arena_release(&item->arena);
+	buf_release(&item->copy_row);
+	free(item);
+}
+
+enum err ingest_item_seal(struct ingest_item *item)
+{
+	if (arena_overflowed(&item->arena))
+		return ERR_NO_MEMORY;
+	buf_reset(&item->copy_row);
+	buf_reserve(&item->copy_row, 1024);
+	events_copy_row(&item->copy_row, &item->event);
+	return item->copy_row.failed ? ERR_NO_MEMORY : ERR_OK;
+}
+
+size_t item_bytes(const struct ingest_item *item)
+{
+	return sizeof(*item) + item->arena.used_bytes + item->copy_row.size;
+}

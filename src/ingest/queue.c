@@ -1,0 +1,204 @@
+/* The bounded, fair queue between requests and the writer. Responsible for admission and order only: locking,
+ * waking and answering are ingest.c's. */
+
+#include "queue.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "item.h"
+#include "llmlab/base/check.h"
+
+struct queue_user {
+	struct uuid id;
+	struct queue_user *bucket_next;
+	struct queue_user *ring_next, *ring_previous;
+	struct ingest_item *first, *last; /* NULL only while being made */
+	size_t items, bytes;
+};
+
+void queue_init(struct queue *q, size_t max_items, size_t max_bytes)
+{
+	memset(q, 0, sizeof(*q));
+	q->max_items = max_items;
+	q->max_bytes = max_bytes;
+}
+
+/* The last bytes of our ids are random, so no caller can aim at a bucket. */
+static struct queue_user **bucket_of(struct queue *q, const struct uuid *id)
+{
+	return &q->buckets[(id->bytes[14] << 8 | id->bytes[15]) % QUEUE_BUCKETS];
+}
+
+static struct queue_user *find_user(struct queue *q, const struct uuid *id)
+{
+	struct queue_user *u = *bucket_of(q, id);
+	while (u != NULL && !uuid_equal(&u->id, id))
+		u = u->bucket_next;
+	return u;
+}
+
+/* A new user's turn comes last. */
+static struct queue_user *add_user(struct queue *q, const struct uuid *id)
+{
+	struct queue_user *u = calloc(1, sizeof(*u));
+	if (u == NULL)
+		return NULL;
+	u->id = *id;
+	struct queue_user **bucket = bucket_of(q, id);
+	u->bucket_next = *bucket;
+	*bucket = u;
+	if (q->next == NULL) {
+		u->ring_next = u->ring_previous = u;
+		q->next = u;
+	} else {
+		u->ring_next = q->next;
+		u->ring_previous = q->next->ring_previous;
+		u->ring_previous->ring_next = u;
+		q->next->ring_previous = u;
+	}
+	q->users++;
+	return u;
+}
+
+static void remove_user(struct queue *q, struct queue_user *u)
+{
+	struct queue_user **link = bucket_of(q, &u->id);
+	while (*link != u)
+		link = &(*link)->bucket_next;
+	*link = u->bucket_next;
+	if (q->next == u)
+		q->next = u->ring_next == u ? NULL : u->ring_next;
+	u->ring_previous->ring_next = u->ring_next;
+	u->ring_next->ring_previous = u->ring_previous;
+	q->users--;
+	free(u);
+}
+
+static size_t group_bytes(const struct ingest_group *g)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < g->n_items; i++)
+		bytes += item_bytes(g->items[i]);
+	return bytes;
+}
+
+static bool has_room(size_t max, size_t used, size_t users_own, size_t more)
+{
+	return used + more <= max && users_own + more <= 2 * (max - used);
+}
+
+static void append(struct queue *q, struct queue_user *u, struct ingest_item *item)
+{
+	item->next = NULL;
+	if (u->last == NULL)
+		u->first = item;
+	else
+		u->last->next = item;
+	u->last = item;
+	const size_t bytes = item_bytes(item);
+	u->items++;
+	u->bytes += bytes;
+	q->items++;
+	q->bytes += bytes;
+}
+
+enum err queue_push(struct queue *q, struct ingest_group *g)
+{
+	CHECK(g->n_items > 0);
+	const struct uuid *id = &g->items[0]->event.user_id;
+	struct queue_user *u = find_user(q, id);
+	if (!has_room(q->max_items, q->items, u == NULL ? 0 : u->items, g->n_items) ||
+		!has_room(q->max_bytes, q->bytes, u == NULL ? 0 : u->bytes, group_bytes(g)))
+		return ERR_OVERLOADED;
+	if (u == NULL)
+		u = add_user(q, id);
+	if (u == NULL)
+		return ERR_NO_MEMORY;
+	g->pending = g->n_items;
+	for (size_t i = 0; i < g->n_items; i++) {
+		struct ingest_item *item = g->items[i];
+		CHECK(uuid_equal(&item->event.user_id, id));
+		item->group = g;
+		item->index = i;
+		append(q, u, item);
+	}
+	return ERR_OK;
+}
+
+/* Unlinks the item that *link points to; previous is the one before it or NULL. */
+static struct ingest_item *unlink_item(
+	struct queue *q, struct queue_user *u, struct ingest_item **link, struct ingest_item *previous)
+{
+	struct ingest_item *item = *link;
+	*link = item->next;
+	if (u->last == item)
+		u->last = previous;
+	item->next = NULL;
+	const size_t bytes = item_bytes(item);
+	u->items--;
+	u->bytes -= bytes;
+	q->items--;
+	q->bytes -= bytes;
+	return item;
+}
+
+static size_t take_from_user(struct queue *q, struct queue_user *u, struct ingest_item **out, size_t max)
+{
+	size_t n = 0;
+	while (n < max && u->first != NULL)
+		out[n++] = unlink_item(q, u, &u->first, NULL);
+	if (u->first == NULL)
+		remove_user(q, u);
+	return n;
+}
+
+/* One turn of every user. */
+static size_t take_round(struct queue *q, struct ingest_item **out, size_t max)
+{
+	const size_t share = max / q->users > 0 ? max / q->users : 1;
+	size_t n = 0;
+	for (size_t turns = q->users; turns > 0 && n < max; turns--) {
+		struct queue_user *u = q->next;
+		q->next = u->ring_next;
+		n += take_from_user(q, u, out + n, share < max - n ? share : max - n);
+	}
+	return n;
+}
+
+size_t queue_take(struct queue *q, struct ingest_item **out, size_t max)
+{
+	size_t n = 0;
+	while (n < max && q->next != NULL)
+		n += take_round(q, out + n, max - n);
+	return n;
+}
+
+static size_t take_expired_from_user(
+	struct queue *q, struct queue_user *u, int64_t now_us, struct ingest_item **out, size_t max)
+{
+	size_t n = 0;
+	struct ingest_item *previous = NULL;
+	struct ingest_item **link = &u->first;
+	while (*link != NULL && n < max) {
+		if ((*link)->group->deadline_us <= now_us) {
+			out[n++] = unlink_item(q, u, link, previous);
+			continue;
+		}
+		previous = *link;
+		link = &previous->next;
+	}
+	if (u->first == NULL)
+		remove_user(q, u);
+	return n;
+}
+
+size_t queue_take_expired(struct queue *q, int64_t now_us, struct ingest_item **out, size_t max)
+{
+	size_t n = 0;
+	for (size_t users = q->users; users > 0 && n < max; users--) {
+		struct queue_user *u = q->next;
+		q->next = u->ring_next;
+		n += take_expired_from_user(q, u, now_us, out + n, max - n);
+	}
+	return n;
+}

@@ -1,0 +1,33 @@
+#ifndef LLMLAB_SRC_INGEST_QUEUE_H
+#define LLMLAB_SRC_INGEST_QUEUE_H
+
+#include "llmlab/ingest/ingest.h"
+
+/* The bounded queue of items, one FIFO for each user, served in turn. Not thread-safe: the caller locks. */
+
+#define QUEUE_BUCKETS 4096
+
+struct queue_user;
+struct queue {
+	size_t max_items, max_bytes;
+	size_t items, bytes;			   /* queued now */
+	size_t users;				   /* with anything queued */
+	struct queue_user *next;		   /* whose turn it is; a ring of users; NULL: empty */
+	struct queue_user *buckets[QUEUE_BUCKETS]; /* users by id */
+};
+
+void queue_init(struct queue *q, size_t max_items, size_t max_bytes);
+
+/* Queues all items of the group (at least one, all of one user) or none. ERR_OVERLOADED: no room, or more
+ * than the user's share: a user may hold at most twice of what is left free, so one alone can fill two thirds
+ * of the queue, k flooding users 2/(2k+1) each, and a newcomer always finds room. ERR_NO_MEMORY. */
+enum err queue_push(struct queue *q, struct ingest_group *g);
+
+/* Takes up to max items, the same number from each user as far as they have them, in order within each user.
+ * Returns how many. */
+size_t queue_take(struct queue *q, struct ingest_item **out, size_t max);
+
+/* Takes up to max items whose group's deadline is at or before now_us. */
+size_t queue_take_expired(struct queue *q, int64_t now_us, struct ingest_item **out, size_t max);
+
+#endif

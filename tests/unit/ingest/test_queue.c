@@ -1,0 +1,248 @@
+/* The bounded queue: admission, order and fairness. No database. */
+
+#include <check.h>
+#include <stdlib.h>
+#include "../../../src/ingest/queue.h"
+#include "../../../src/ingest/item.h"
+
+static struct queue queue;
+
+static struct uuid user(uint8_t n)
+{
+	struct uuid u = {0};
+	u.bytes[15] = n;
+	return u;
+}
+
+/* A group of n items of the user, marked by their latency: first, first + 1 ... */
+static struct ingest_group *make_group(uint8_t who, size_t n, int64_t first)
+{
+	struct ingest_group *g = calloc(1, sizeof(*g));
+	ck_assert_ptr_nonnull(g);
+	g->items = calloc(n, sizeof(struct ingest_item *));
+	ck_assert_ptr_nonnull(g->items);
+	g->n_items = n;
+	for (size_t i = 0; i < n; i++) {
+		g->items[i] = ingest_item_new();
+		g->items[i]->event.user_id = user(who);
+		g->items[i]->event.latency_ms = first + (int64_t)i;
+	}
+	return g;
+}
+
+static void free_group(struct ingest_group *g)
+{
+	for (size_t i = 0; i < g->n_items; i++)
+		ingest_item_free(g->items[i]);
+	free(g->items);
+	free(g);
+}
+
+static size_t count_of(struct ingest_item *const *items, size_t n, uint8_t who)
+{
+	const struct uuid u = user(who);
+	size_t found = 0;
+	for (size_t i = 0; i < n; i++)
+		found += uuid_equal(&items[i]->event.user_id, &u);
+	return found;
+}
+
+/* Empties the queue, so that its users are freed. */
+static void drain(void)
+{
+	struct ingest_item *out[64];
+	while (queue_take(&queue, out, 64) > 0)
+		;
+	ck_assert_uint_eq(queue.items, 0);
+	ck_assert_uint_eq(queue.bytes, 0);
+	ck_assert_uint_eq(queue.users, 0);
+	ck_assert_ptr_null(queue.next);
+}
+
+START_TEST(take_from_one_user_keeps_the_order)
+{
+	queue_init(&queue, 100, 1 << 20);
+	struct ingest_group *a = make_group(1, 3, 0), *b = make_group(1, 3, 3);
+	ck_assert_int_eq(queue_push(&queue, a), ERR_OK);
+	ck_assert_int_eq(queue_push(&queue, b), ERR_OK);
+	struct ingest_item *out[6];
+	ck_assert_uint_eq(queue_take(&queue, out, 4), 4);
+	ck_assert_uint_eq(queue_take(&queue, out + 4, 4), 2);
+	for (size_t i = 0; i < 6; i++)
+		ck_assert_int_eq(out[i]->event.latency_ms, (int64_t)i);
+	ck_assert_uint_eq(a->pending, 3);
+	ck_assert_uint_eq(a->items[2]->index, 2);
+	drain();
+	free_group(a);
+	free_group(b);
+}
+END_TEST
+
+START_TEST(take_from_many_users_gives_each_the_same)
+{
+	queue_init(&queue, 1000, 16 << 20);
+	struct ingest_group *flood = make_group(1, 300, 0), *two = make_group(2, 50, 0),
+			    *few = make_group(3, 5, 0);
+	ck_assert_int_eq(queue_push(&queue, flood), ERR_OK);
+	ck_assert_int_eq(queue_push(&queue, two), ERR_OK);
+	ck_assert_int_eq(queue_push(&queue, few), ERR_OK);
+	struct ingest_item *out[60];
+	ck_assert_uint_eq(queue_take(&queue, out, 60), 60);
+	/* 20 each; the third has 5, so the 15 left are shared: 7 and 7, then the last goes to the first in
+	 * turn. */
+	ck_assert_uint_eq(count_of(out, 60, 3), 5);
+	ck_assert_uint_eq(count_of(out, 60, 1) + count_of(out, 60, 2), 55);
+	ck_assert_uint_ge(count_of(out, 60, 2), 27);
+	drain();
+	free_group(flood);
+	free_group(two);
+	free_group(few);
+}
+END_TEST
+
+START_TEST(take_fewer_than_users_serves_the_others_next)
+{
+	queue_init(&queue, 1000, 16 << 20);
+	struct ingest_group *groups[4];
+	for (uint8_t i = 0; i < 4; i++) {
+		groups[i] = make_group((uint8_t)(i + 1), 2, 0);
+		ck_assert_int_eq(queue_push(&queue, groups[i]), ERR_OK);
+	}
+	struct ingest_item *out[4];
+	ck_assert_uint_eq(queue_take(&queue, out, 2), 2);
+	ck_assert_uint_eq(queue_take(&queue, out + 2, 2), 2);
+	for (uint8_t i = 0; i < 4; i++)
+		ck_assert_uint_eq(count_of(out, 4, (uint8_t)(i + 1)), 1);
+	drain();
+	for (size_t i = 0; i < 4; i++)
+		free_group(groups[i]);
+}
+END_TEST
+
+START_TEST(push_beyond_the_items_is_overloaded_and_queues_nothing)
+{
+	queue_init(&queue, 9, 1 << 20);
+	struct ingest_group *a = make_group(1, 4, 0), *b = make_group(2, 6, 0), *c = make_group(2, 5, 0);
+	ck_assert_int_eq(queue_push(&queue, a), ERR_OK);
+	ck_assert_int_eq(queue_push(&queue, b), ERR_OVERLOADED);
+	ck_assert_uint_eq(queue.items, 4);
+	ck_assert_int_eq(queue_push(&queue, c), ERR_OK);
+	drain();
+	free_group(a);
+	free_group(b);
+	free_group(c);
+}
+END_TEST
+
+START_TEST(push_beyond_the_bytes_is_overloaded)
+{
+	struct ingest_group *a = make_group(1, 2, 0), *b = make_group(2, 1, 0);
+	queue_init(&queue, 100, 2 * item_bytes(a->items[0]) + 1);
+	ck_assert_int_eq(queue_push(&queue, a), ERR_OK);
+	ck_assert_int_eq(queue_push(&queue, b), ERR_OVERLOADED);
+	drain();
+	ck_assert_int_eq(queue_push(&queue, b), ERR_OK);
+	drain();
+	free_group(a);
+	free_group(b);
+}
+END_TEST
+
+START_TEST(push_beyond_the_share_leaves_room_for_others)
+{
+	queue_init(&queue, 30, 1 << 20);
+	struct ingest_group *a[21], *b[21];
+	size_t n_a = 0, n_b = 0;
+	/* Alone: up to 20 of 30, as 20 <= 2 x (30 - 19) - 1 but 21 > 2 x 10. */
+	for (size_t i = 0; i < 21; i++) {
+		a[i] = make_group(1, 1, 0);
+		n_a += queue_push(&queue, a[i]) == ERR_OK;
+	}
+	ck_assert_uint_eq(n_a, 20);
+	/* Of the 10 left the next gets k while k + 1 <= 2 x (10 - k): the 7th is granted at k = 6 (7 <= 8),
+	 * not the 8th at k = 7 (8 > 6). */
+	for (size_t i = 0; i < 21; i++) {
+		b[i] = make_group(2, 1, 0);
+		n_b += queue_push(&queue, b[i]) == ERR_OK;
+	}
+	ck_assert_uint_eq(n_b, 7);
+	struct ingest_group *newcomer = make_group(3, 1, 0);
+	ck_assert_int_eq(queue_push(&queue, newcomer), ERR_OK);
+	drain();
+	for (size_t i = 0; i < 21; i++) {
+		free_group(a[i]);
+		free_group(b[i]);
+	}
+	free_group(newcomer);
+}
+END_TEST
+
+START_TEST(take_expired_takes_only_what_is_due)
+{
+	queue_init(&queue, 100, 1 << 20);
+	struct ingest_group *groups[3];
+	const int64_t deadlines[] = {10, 20, 10};
+	for (size_t i = 0; i < 3; i++) {
+		groups[i] = make_group(i == 2 ? 2 : 1, 2, (int64_t)i * 2);
+		groups[i]->deadline_us = deadlines[i];
+		ck_assert_int_eq(queue_push(&queue, groups[i]), ERR_OK);
+	}
+	struct ingest_item *out[8];
+	ck_assert_uint_eq(queue_take_expired(&queue, 9, out, 8), 0);
+	ck_assert_uint_eq(queue_take_expired(&queue, 10, out, 8), 4);
+	ck_assert_uint_eq(queue.items, 2);
+	ck_assert_uint_eq(queue.users, 1);
+	/* What is left is in order, and can be added to. */
+	struct ingest_group *more = make_group(1, 1, 9);
+	ck_assert_int_eq(queue_push(&queue, more), ERR_OK);
+	ck_assert_uint_eq(queue_take(&queue, out, 8), 3);
+	ck_assert_int_eq(out[0]->event.latency_ms, 2);
+	ck_assert_int_eq(out[1]->event.latency_ms, 3);
+	ck_assert_int_eq(out[2]->event.latency_ms, 9);
+	drain();
+	for (size_t i = 0; i < 3; i++)
+		free_group(groups[i]);
+	free_group(more);
+}
+END_TEST
+
+START_TEST(take_expired_from_the_end_keeps_the_list_whole)
+{
+	queue_init(&queue, 100, 1 << 20);
+	struct ingest_group *stays = make_group(1, 1, 0), *goes = make_group(1, 1, 1),
+			    *later = make_group(1, 1, 2);
+	stays->deadline_us = later->deadline_us = 20;
+	goes->deadline_us = 10;
+	ck_assert_int_eq(queue_push(&queue, stays), ERR_OK);
+	ck_assert_int_eq(queue_push(&queue, goes), ERR_OK);
+	struct ingest_item *out[8];
+	ck_assert_uint_eq(queue_take_expired(&queue, 15, out, 8), 1);
+	ck_assert_int_eq(queue_push(&queue, later), ERR_OK);
+	ck_assert_uint_eq(queue_take(&queue, out, 8), 2);
+	ck_assert_int_eq(out[1]->event.latency_ms, 2);
+	drain();
+	free_group(stays);
+	free_group(goes);
+	free_group(later);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("ingest queue");
+	TCase *t = tcase_create("queue");
+	tcase_add_test(t, take_from_one_user_keeps_the_order);
+	tcase_add_test(t, take_from_many_users_gives_each_the_same);
+	tcase_add_test(t, take_fewer_than_users_serves_the_others_next);
+	tcase_add_test(t, push_beyond_the_items_is_overloaded_and_queues_nothing);
+	tcase_add_test(t, push_beyond_the_bytes_is_overloaded);
+	tcase_add_test(t, push_beyond_the_share_leaves_room_for_others);
+	tcase_add_test(t, take_expired_takes_only_what_is_due);
+	tcase_add_test(t, take_expired_from_the_end_keeps_the_list_whole);
+	suite_add_tcase(suite, t);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	const int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
