@@ -1,0 +1,129 @@
+#ifndef LLMLAB_HTTP_REQUEST_H
+#define LLMLAB_HTTP_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "llmlab/auth/principal.h"
+#include "llmlab/base/arena.h"
+#include "llmlab/base/buf.h"
+#include "llmlab/base/err.h"
+#include "llmlab/base/problem.h"
+
+/* A request as handlers see it, their answer, and the table of routes. A request is owned by exactly one party at a
+ * time: the loop while it is read and answered, an executor thread while a handler runs, whoever it was parked with
+ * until http_complete(). */
+
+enum http_method { HTTP_GET, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_METHODS };
+const char *http_method_name(enum http_method m);
+
+/* Request headers that are kept; each at most once in a request (a repeat is refused). */
+enum http_header {
+#define HEADER(id, name) HTTP_HEADER_##id,
+#include "llmlab/http/headers.def"
+#undef HEADER
+	HTTP_HEADERS
+};
+
+/* Who may call a route: the column `auth` of the table. Denied unless stated. */
+enum route_auth {
+	ROUTE_PUBLIC, /* no token asked for */
+	ROUTE_INGEST, /* scope ingest or full */
+	ROUTE_READ,   /* scope read or full */
+	ROUTE_FULL,   /* scope full: sessions and full keys */
+	ROUTE_SESSION /* a session only (accounts, keys) */
+};
+
+/* Where its handler runs. */
+enum route_run {
+	RUN_LOOP,     /* on the loop thread: must not block; may park */
+	RUN_EXECUTOR, /* on an executor thread with a worker of its own (a database connection) */
+	RUN_PASSWORD  /* on a password thread (argon2), with a worker too */
+};
+
+/* What body it takes. */
+enum route_body {
+	BODY_NONE,     /* none: a body is refused with 400 */
+	BODY_JSON,     /* application/json, at most 64 KiB (auth routes: 4 KiB) */
+	BODY_JSON_SMALL,
+	BODY_EVENTS    /* application/json or application/x-ndjson, gzip allowed, at most 8 MiB */
+};
+
+struct http_request;
+struct reply;
+/* Answers by value: forgetting to answer does not compile. */
+typedef struct reply http_handler(struct http_request *rq);
+
+struct route {
+	const char *id;     /* stable name for logs and metrics ("events_track") */
+	enum http_method method;
+	const char *path;   /* "/api/budgets/{id}": a segment in braces is an argument */
+	enum route_auth auth;
+	enum route_run run;
+	enum route_body body;
+	http_handler *handler;
+};
+
+#define HTTP_PATH_ARGS_MAX 2
+#define HTTP_QUERY_MAX     32
+
+struct http_query {
+	const char *name, *value; /* percent-decoded, valid UTF-8, in the arena */
+};
+
+struct http_request {
+	const struct route *route;
+	enum http_method method;
+	bool head;                                   /* HEAD: as GET, body withheld */
+	struct arena arena;                          /* lives as long as the request; cap 1 MiB (batch: 96 MiB) */
+	const char *request_id;
+	const char *path_args[HTTP_PATH_ARGS_MAX];   /* decoded segments, in the order of the path */
+	struct http_query query[HTTP_QUERY_MAX];
+	size_t n_query;
+	const char *headers[HTTP_HEADERS];           /* NULL: not sent */
+	const char *body;                            /* decoded (gzip), NUL-terminated; "" if none */
+	size_t body_len;
+	struct principal principal;                  /* valid unless the route is public */
+	void *app;                                   /* hooks->app */
+	void *worker;                                /* of the executor or password thread; NULL on the loop */
+	int64_t received_us;                         /* wall clock, UTC */
+	int64_t deadline_mono_us;                    /* the whole request must be answered by then */
+	const char *client;                          /* address text for logs */
+};
+
+/* The query parameter's value; NULL if not given. Repeats are refused before the handler. */
+const char *http_query_get(const struct http_request *rq, const char *name);
+
+#define REPLY_HEADERS_MAX 6
+struct reply_header {
+	const char *name; /* static */
+	char value[160];
+};
+struct reply {
+	int status;
+	enum err code;            /* for logs and metrics; ERR_OK for successes */
+	bool parked;              /* the answer comes by http_complete() */
+	const char *content_type; /* static; NULL: no body */
+	struct buf body;          /* owned by the reply, then by the http layer */
+	struct reply_header headers[REPLY_HEADERS_MAX];
+	size_t n_headers;
+};
+
+/* application/json; takes over the memory of *body (which is empty afterwards). A failed buf becomes a 503 out_of_memory. */
+struct reply reply_json(int status, struct buf *body);
+struct reply reply_text(int status, const char *content_type, struct buf *body);
+struct reply reply_empty(int status);
+/* Problem details (RFC 9457) from the catalogue code; detail is one sentence a person can act on (NULL: the title). 401 gets WWW-Authenticate, 503
+ * and 429 get Retry-After: 1 unless set with reply_set_header(). */
+struct reply reply_error(const struct http_request *rq, enum err e, const char *detail);
+struct reply reply_problem(const struct http_request *rq, const struct problem *p);
+/* The handler gave the request to someone who will call http_complete() exactly once. */
+struct reply reply_parked(void);
+/* Sets (or replaces) a header; name static, no CR/LF in the value; values are cut at 159 bytes. */
+void reply_set_header(struct reply *r, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void reply_release(struct reply *r);
+
+/* Answers a parked request, from any thread; the request belongs to the loop from here on. */
+void http_complete(struct http_request *rq, struct reply r);
+
+#endif

@@ -1,0 +1,52 @@
+#ifndef LLMLAB_HTTP_SERVER_H
+#define LLMLAB_HTTP_SERVER_H
+
+#include "llmlab/http/request.h"
+
+/* The HTTP server: its own event loops over libmicrohttpd in external polling (see src/http/loop.c for why), the framing
+ * gate, routing, authentication, executors, deadlines, and a graceful end. */
+
+struct http_settings {
+	const char *host; /* numeric address or name to listen on */
+	uint16_t port;    /* 0: any free port */
+	unsigned loops;
+	unsigned max_connections;        /* in all */
+	unsigned executor_threads, executor_queue;
+	unsigned password_threads, password_queue;
+	int64_t header_us, body_us, request_us, idle_us; /* deadlines */
+	size_t max_body_bytes, max_batch_bytes;
+	const char *cors_origins; /* comma separated exact origins; "" for none */
+	bool access_log;
+	/* Rate limits, 0: none. Signup and login by address (IPv6: by /64), the others by user. */
+	unsigned rate_auth_per_minute, rate_read_per_minute, rate_ingest_per_second;
+};
+
+/* What the application brings. Pointers outlive the server. */
+struct http_hooks {
+	void *app;
+	const struct route *routes;
+	size_t n_routes;
+	/* Who has this token? On the loop thread: must not block. ERR_OK with *ret; ERR_INVALID_TOKEN; ERR_UNAVAILABLE: not known here, ask
+	 * authenticate_blocking. */
+	enum err (*authenticate)(void *app, const char *token, size_t n, struct principal *ret);
+	/* The same on an executor thread. ERR_OK, ERR_INVALID_TOKEN, ERR_DATABASE_UNAVAILABLE. */
+	enum err (*authenticate_blocking)(void *app, void *worker, const char *token, size_t n, struct principal *ret);
+	/* What each executor or password thread owns. NULL from worker_new: out of memory. */
+	void *(*worker_new)(void *app);
+	void (*worker_free)(void *worker);
+};
+
+struct http_server;
+/* Binds, starts all threads. On failure message says why (address in use ...). */
+enum err http_start(const struct http_settings *s, const struct http_hooks *h, struct http_server **ret, char *message,
+	size_t message_size);
+uint16_t http_port(const struct http_server *s);
+/* Graceful end: stops accepting, answers what runs or is parked, closes idle connections, at most until deadline (monotonic); what is left then is
+ * cut. Frees. Returns false when something had to be cut. */
+bool http_stop(struct http_server *s, int64_t deadline_mono_us);
+/* True once http_stop() has begun (readiness). */
+bool http_draining(const struct http_server *s);
+/* Appends the labelled request metrics (counts by route and status, latency histogram by route) in Prometheus text. */
+void http_metrics_write(struct buf *out);
+
+#endif

@@ -1,0 +1,471 @@
+/* The headers stage: everything that can be decided before a body byte is read. Framing that 0.9.75 would let
+ * pass is refused here and the connection closed, so that no second request is ever taken from a tail. Fills
+ * the request's route, arguments, query and kept headers. What libmicrohttpd refuses by itself (URI or
+ * headers over the pool, malformed Content-Length) never gets here. */
+
+#include "internal.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "llmlab/base/clock.h"
+#include "llmlab/base/json_read.h"
+#include "llmlab/base/uuid.h"
+
+/* Bodies up to this size are read and forgotten when the request is refused for other reasons than framing or
+ * size, so that the connection can be used again; larger ones end the connection. */
+#define DRAIN_BODY_BYTES ((int64_t)64 * 1024)
+#define SMALL_BODY_BYTES ((size_t)4 * 1024)
+
+static const char *const header_names[] = {
+#define HEADER(id, name) name,
+#include "llmlab/http/headers.def"
+#undef HEADER
+};
+
+const char *http_method_name(enum http_method m)
+{
+	static const char *const names[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+	return names[m];
+}
+
+struct scan {
+	struct call *call;
+	const char *defect; /* what is wrong with the framing; NULL: nothing */
+	bool chunked_defect;
+};
+
+static bool is_token_char(unsigned char c)
+{
+	return isalnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+static bool value_is_clean(const char *value, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const unsigned char c = (unsigned char)value[i];
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return false;
+	}
+	return true;
+}
+
+static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_n,
+	const char *value, size_t value_n)
+{
+	(void)kind;
+	struct scan *s = cls;
+	for (size_t i = 0; i < name_n; i++)
+		if (!is_token_char((unsigned char)name[i]))
+			s->defect = "A header name contains characters that are not allowed";
+	if (value == NULL)
+		value_n = 0;
+	if (!value_is_clean(value, value_n))
+		s->defect = "A header value contains control characters";
+	for (size_t h = 0; h < HTTP_HEADERS; h++) {
+		if (strlen(header_names[h]) != name_n || strncasecmp(header_names[h], name, name_n) != 0)
+			continue;
+		if (s->call->rq.headers[h] == NULL) {
+			s->call->rq.headers[h] = value_n > 0 ? value : "";
+		} else if (h == HTTP_HEADER_TRANSFER_ENCODING) {
+			s->chunked_defect = true;
+		} else if (h != HTTP_HEADER_ACCEPT) {
+			s->defect = "A header that may be sent once is sent more than once";
+		}
+	}
+	return MHD_YES;
+}
+
+static bool all_digits(const char *s)
+{
+	if (*s == '\0')
+		return false;
+	for (; *s != '\0'; s++)
+		if (*s < '0' || *s > '9')
+			return false;
+	return true;
+}
+
+/* Host (RFC 9112 section 3.2): exactly one in HTTP/1.1, of harmless characters. */
+static bool host_is_good(const char *host)
+{
+	for (; *host != '\0'; host++)
+		if (!isalnum((unsigned char)*host) && strchr("-._~:[]%!$&'()*+,;=", *host) == NULL)
+			return false;
+	return true;
+}
+
+/* Returns the defect, or NULL; *ret_status gets the catalogue code. */
+static const char *framing_defect(
+	const struct call *c, const struct scan *s, const char *version, enum err *ret_code)
+{
+	const char *const *h = c->rq.headers;
+	const bool is_11 = strcmp(version, "HTTP/1.1") == 0;
+	*ret_code = ERR_BAD_REQUEST;
+	if (s->defect != NULL)
+		return s->defect;
+	if (!is_11 && strcmp(version, "HTTP/1.0") != 0)
+		return "The protocol version is not supported";
+	if (h[HTTP_HEADER_TRANSFER_ENCODING] != NULL) {
+		if (h[HTTP_HEADER_CONTENT_LENGTH] != NULL)
+			return "Content-Length and Transfer-Encoding must not be sent together";
+		if (!is_11)
+			return "Transfer-Encoding needs HTTP/1.1";
+		if (s->chunked_defect || strcasecmp(h[HTTP_HEADER_TRANSFER_ENCODING], "chunked") != 0) {
+			*ret_code = ERR_NOT_IMPLEMENTED;
+			return "The only supported Transfer-Encoding is chunked, once";
+		}
+	}
+	if (h[HTTP_HEADER_CONTENT_LENGTH] != NULL && !all_digits(h[HTTP_HEADER_CONTENT_LENGTH]))
+		return "Content-Length must be a decimal number";
+	if (h[HTTP_HEADER_HOST] == NULL && is_11)
+		return "The Host header is missing";
+	if (h[HTTP_HEADER_HOST] != NULL && !host_is_good(h[HTTP_HEADER_HOST]))
+		return "The Host header is malformed";
+	return NULL;
+}
+
+/* Content-Length, 0 without one; INT64_MAX when it is larger than that. */
+static int64_t declared_length(const struct call *c)
+{
+	const char *text = c->rq.headers[HTTP_HEADER_CONTENT_LENGTH];
+	if (text == NULL)
+		return 0;
+	int64_t n = 0;
+	for (; *text != '\0'; text++)
+		if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, *text - '0', &n))
+			return INT64_MAX;
+	return n;
+}
+
+bool headers_announce_body(const struct call *c)
+{
+	return c->rq.headers[HTTP_HEADER_TRANSFER_ENCODING] != NULL || declared_length(c) > 0;
+}
+
+static void take_request_id(struct call *c)
+{
+	const char *given = c->rq.headers[HTTP_HEADER_X_REQUEST_ID];
+	const size_t n = given != NULL ? strlen(given) : 0;
+	bool good = n >= 1 && n <= 64;
+	for (size_t i = 0; good && i < n; i++)
+		good = isalnum((unsigned char)given[i]) || strchr("._-", given[i]) != NULL;
+	if (good) {
+		memcpy(c->request_id, given, n + 1);
+	} else {
+		const struct uuid id = uuid_v7(c->rq.received_us / US_PER_MS);
+		uuid_format(&id, c->request_id);
+	}
+	c->rq.request_id = c->request_id;
+}
+
+/* HTTP_METHODS when unknown; OPTIONS is told apart. HEAD is GET with the body withheld. */
+static enum http_method method_parse(const char *method, bool *ret_head, bool *ret_options)
+{
+	*ret_head = strcmp(method, "HEAD") == 0;
+	*ret_options = strcmp(method, "OPTIONS") == 0;
+	if (*ret_head)
+		return HTTP_GET;
+	for (int m = 0; m < HTTP_METHODS; m++)
+		if (strcmp(method, http_method_name((enum http_method)m)) == 0)
+			return (enum http_method)m;
+	return HTTP_METHODS;
+}
+
+static bool refuse(struct call *c, enum err e, const char *detail)
+{
+	c->reply = reply_error(&c->rq, e, detail);
+	return false;
+}
+
+static void preflight_headers(struct call *c, const char *allow)
+{
+	const char *origin = c->rq.headers[HTTP_HEADER_ORIGIN];
+	if (origin == NULL || c->rq.headers[HTTP_HEADER_ACCESS_CONTROL_REQUEST_METHOD] == NULL ||
+		!cors_allowed(c->loop->server, origin))
+		return;
+	reply_set_header(&c->reply, "Access-Control-Allow-Methods", "%s", allow);
+	reply_set_header(&c->reply, "Access-Control-Allow-Headers",
+		"Authorization, Content-Type, Idempotency-Key, X-Request-Id");
+	reply_set_header(&c->reply, "Access-Control-Max-Age", "600");
+}
+
+static bool answer_options(struct call *c, const struct route_match *match)
+{
+	char allow[96];
+	router_allow(match->methods, allow, sizeof allow);
+	c->reply = reply_empty(204);
+	reply_set_header(&c->reply, "Allow", "%s", allow);
+	preflight_headers(c, allow);
+	return false;
+}
+
+static bool find_route(struct call *c, const char *method)
+{
+	bool options;
+	c->rq.method = method_parse(method, &c->rq.head, &options);
+	if (c->rq.method == HTTP_METHODS && !options)
+		return refuse(c, ERR_NOT_IMPLEMENTED, "This method is not known here");
+	struct route_match match;
+	if (c->uri == NULL)
+		return refuse(c, ERR_NO_MEMORY, NULL);
+	if (!router_match(&c->loop->server->hooks, c->uri, c->rq.method, &c->rq.arena, &match))
+		return refuse(c, ERR_BAD_REQUEST, "The request target is malformed");
+	if (match.methods == 0)
+		return refuse(c, ERR_NOT_FOUND, "There is nothing at this path");
+	if (options)
+		return answer_options(c, &match);
+	if (match.route == NULL) {
+		char allow[96];
+		router_allow(match.methods, allow, sizeof allow);
+		(void)refuse(c, ERR_METHOD_NOT_ALLOWED,
+			"This path does not take this method; see the Allow header");
+		reply_set_header(&c->reply, "Allow", "%s", allow);
+		return false;
+	}
+	c->rq.route = match.route;
+	memcpy(c->rq.path_args, match.args, sizeof match.args);
+	return true;
+}
+
+/* "application/json", perhaps with charset=utf-8. */
+static bool media_is(const char *value, const char *type)
+{
+	const size_t n = strlen(type);
+	if (strncasecmp(value, type, n) != 0)
+		return false;
+	value += n;
+	value += strspn(value, " \t");
+	if (*value == '\0')
+		return true;
+	if (*value != ';')
+		return false;
+	value++;
+	value += strspn(value, " \t");
+	return strcasecmp(value, "charset=utf-8") == 0 || strcasecmp(value, "charset=\"utf-8\"") == 0;
+}
+
+static size_t body_limit(const struct call *c)
+{
+	const struct http_settings *s = &c->loop->server->settings;
+	switch (c->rq.route->body) {
+	case BODY_NONE:
+		return 0;
+	case BODY_JSON:
+		return s->max_body_bytes;
+	case BODY_JSON_SMALL:
+		return SMALL_BODY_BYTES;
+	case BODY_EVENTS:
+		return s->max_batch_bytes;
+	}
+	return 0;
+}
+
+static bool check_media(struct call *c)
+{
+	const char *type = c->rq.headers[HTTP_HEADER_CONTENT_TYPE];
+	const char *encoding = c->rq.headers[HTTP_HEADER_CONTENT_ENCODING];
+	const bool events = c->rq.route->body == BODY_EVENTS;
+	if (c->rq.route->body == BODY_NONE)
+		return refuse(c, ERR_BAD_REQUEST, "This endpoint takes no body");
+	const bool good = type != NULL && (media_is(type, "application/json") ||
+						  (events && media_is(type, "application/x-ndjson")));
+	if (!good) {
+		(void)refuse(c, ERR_UNSUPPORTED_MEDIA_TYPE,
+			events ? "Send the body as Content-Type: application/json or application/x-ndjson, "
+				 "in UTF-8"
+			       : "Send the body as Content-Type: application/json, in UTF-8");
+		reply_set_header(&c->reply, "Accept-Post",
+			events ? "application/json, application/x-ndjson" : "application/json");
+		return false;
+	}
+	if (encoding == NULL || strcasecmp(encoding, "identity") == 0 ||
+		(events && strcasecmp(encoding, "gzip") == 0))
+		return true;
+	(void)refuse(c, ERR_UNSUPPORTED_MEDIA_TYPE,
+		events ? "The only supported Content-Encoding is gzip"
+		       : "This endpoint takes no Content-Encoding");
+	reply_set_header(&c->reply, "Accept-Encoding", events ? "gzip, identity" : "identity");
+	return false;
+}
+
+/* Whether one of the media ranges takes JSON (RFC 9110 section 12.5.1; q=0 excludes). */
+static bool accepts(const char *accept, bool text)
+{
+	if (accept == NULL || *accept == '\0')
+		return true;
+	static const char *const json_ranges[] = {"*/*", "application/*", "application/json",
+		"application/problem+json", "application/x-ndjson"};
+	static const char *const text_ranges[] = {
+		"*/*", "text/*", "text/plain", "application/*", "application/openmetrics-text"};
+	const char *const *ranges = text ? text_ranges : json_ranges;
+	for (const char *at = accept; *at != '\0';) {
+		at += strspn(at, " \t,");
+		const size_t n = strcspn(at, ",");
+		const size_t type_n = strcspn(at, ";, \t");
+		const char *zero = memmem(at, n, "q=0", 3);
+		const bool excluded = zero != NULL && zero[3] != '.';
+		for (size_t i = 0; i < 5 && !excluded; i++)
+			if (strlen(ranges[i]) == type_n && strncasecmp(at, ranges[i], type_n) == 0)
+				return true;
+		at += n;
+	}
+	return false;
+}
+
+static const char *bearer_token(const char *authorization)
+{
+	if (authorization == NULL || strncasecmp(authorization, "Bearer", 6) != 0 ||
+		(authorization[6] != ' ' && authorization[6] != '\t'))
+		return NULL;
+	authorization += 6;
+	authorization += strspn(authorization, " \t");
+	return *authorization != '\0' ? authorization : NULL;
+}
+
+static bool scope_allows(const struct principal *p, enum route_auth auth)
+{
+	switch (auth) {
+	case ROUTE_PUBLIC:
+		return true;
+	case ROUTE_INGEST:
+		return p->scope == AUTH_SCOPE_INGEST || p->scope == AUTH_SCOPE_FULL;
+	case ROUTE_READ:
+		return p->scope == AUTH_SCOPE_READ || p->scope == AUTH_SCOPE_FULL;
+	case ROUTE_FULL:
+		return p->scope == AUTH_SCOPE_FULL;
+	case ROUTE_SESSION:
+		return !p->is_api_key && p->scope == AUTH_SCOPE_FULL;
+	}
+	return false;
+}
+
+/* Decides with what the token check said; also used after the blocking check. True: go on. */
+bool headers_authorized(struct call *c, enum err verdict)
+{
+	if (verdict == ERR_DATABASE_UNAVAILABLE || verdict == ERR_NO_MEMORY)
+		return refuse(c, verdict, "The token could not be checked, try again");
+	if (verdict != ERR_OK)
+		return refuse(c, ERR_INVALID_TOKEN, "The token is malformed, expired or revoked");
+	if (!scope_allows(&c->rq.principal, c->rq.route->auth))
+		return refuse(c, ERR_FORBIDDEN, "This key's scope does not cover this endpoint");
+	return true;
+}
+
+static bool check_token(struct call *c)
+{
+	const struct http_hooks *h = &c->loop->server->hooks;
+	if (c->rq.route->auth == ROUTE_PUBLIC)
+		return true;
+	c->token = bearer_token(c->rq.headers[HTTP_HEADER_AUTHORIZATION]);
+	if (c->token == NULL)
+		return refuse(c, ERR_UNAUTHENTICATED, "Send an access token: Authorization: Bearer <token>");
+	const enum err verdict = h->authenticate(h->app, c->token, strlen(c->token), &c->rq.principal);
+	c->auth_pending = verdict == ERR_UNAVAILABLE;
+	return c->auth_pending || headers_authorized(c, verdict);
+}
+
+/* Which limit applies to the request and on whom it counts. */
+static bool pick_rate(struct call *c, const uint8_t **ret_subject)
+{
+	const struct http_settings *s = &c->loop->server->settings;
+	*ret_subject = c->rq.principal.user_id.bytes;
+	switch (c->rq.route->auth) {
+	case ROUTE_PUBLIC:
+		/* of the public routes, those that cost a password hash */
+		*ret_subject = c->conn->address;
+		c->rate_name = "auth";
+		c->rate = (struct rate_limit){RATE_AUTH, s->rate_auth_per_minute, US_PER_MINUTE};
+		return c->rq.route->run == RUN_PASSWORD && s->rate_auth_per_minute > 0;
+	case ROUTE_INGEST:
+		c->rate_name = "ingest";
+		c->rate = (struct rate_limit){RATE_INGEST, s->rate_ingest_per_second, US_PER_SECOND};
+		return s->rate_ingest_per_second > 0;
+	case ROUTE_READ:
+	case ROUTE_FULL:
+	case ROUTE_SESSION:
+		c->rate_name = "read";
+		c->rate = (struct rate_limit){RATE_READ, s->rate_read_per_minute, US_PER_MINUTE};
+		return s->rate_read_per_minute > 0;
+	}
+	return false;
+}
+
+/* A request whose token must still be asked of the database counts on its address, which is all that is known
+ * of it. */
+static bool check_rate(struct call *c)
+{
+	const uint8_t *subject;
+	if (!pick_rate(c, &subject)) {
+		c->rate_name = NULL;
+		return true;
+	}
+	if (c->auth_pending)
+		subject = c->conn->address;
+	if (rate_limiter_take(c->loop->server->limiter, &c->rate, subject, clock_mono_us(), &c->rate_state))
+		return true;
+	(void)refuse(c, ERR_RATE_LIMITED, "Too many requests, wait as long as Retry-After says");
+	reply_set_header(&c->reply, "Retry-After", "%lld", (long long)c->rate_state.retry_after_s);
+	return false;
+}
+
+static bool check_query(struct call *c)
+{
+	struct problem p;
+	problem_init(&p, &c->rq.arena);
+	if (router_query(&c->rq, c->uri, &p))
+		return true;
+	c->reply = reply_problem(&c->rq, &p);
+	return false;
+}
+
+static bool check_size(struct call *c, bool *ret_early)
+{
+	c->max_body_bytes = body_limit(c);
+	if (c->rq.route->body == BODY_NONE || declared_length(c) <= (int64_t)c->max_body_bytes)
+		return true;
+	char detail[96];
+	(void)snprintf(detail, sizeof detail, "The body may have at most %zu bytes", c->max_body_bytes);
+	*ret_early = true;
+	return refuse(c, ERR_TOO_LARGE, detail);
+}
+
+static bool check_request(struct call *c, const char *method, bool *ret_early)
+{
+	if (!find_route(c, method))
+		return false;
+	if (!accepts(c->rq.headers[HTTP_HEADER_ACCEPT], strcmp(c->rq.route->path, "/metrics") == 0))
+		return refuse(c, ERR_NOT_ACCEPTABLE,
+			"This endpoint answers in a media type that the Accept header excludes");
+	if (!check_token(c) || !check_rate(c))
+		return false;
+	if (headers_announce_body(c) && (!check_media(c) || !check_size(c, ret_early)))
+		return false;
+	c->max_body_bytes = body_limit(c);
+	return check_query(c);
+}
+
+bool headers_accept(struct call *c, const char *method, const char *version, bool *ret_early)
+{
+	struct scan s = {.call = c};
+	(void)MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, see_header, &s);
+	take_request_id(c);
+	enum err code;
+	const char *defect = framing_defect(c, &s, version, &code);
+	if (defect != NULL) {
+		*ret_early = true;
+		c->close = true;
+		return refuse(c, code, defect);
+	}
+	*ret_early = false;
+	if (check_request(c, method, ret_early))
+		return true;
+	const bool chunked = c->rq.headers[HTTP_HEADER_TRANSFER_ENCODING] != NULL;
+	const bool waits = c->rq.headers[HTTP_HEADER_EXPECT] != NULL;
+	if (headers_announce_body(c) && (chunked || waits || declared_length(c) > DRAIN_BODY_BYTES))
+		*ret_early = true;
+	if (*ret_early)
+		c->close = true;
+	return false;
+}

@@ -1,0 +1,183 @@
+#ifndef LLMLAB_SRC_HTTP_INTERNAL_H
+#define LLMLAB_SRC_HTTP_INTERNAL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "llmlab/http/server.h"
+
+/* What the files of the http layer share. Outside of src/http nobody sees libmicrohttpd. */
+
+struct loop;
+struct conn;
+struct executor;
+struct rate_limiter;
+
+/* A rate limit and where a subject stands with it; rate_limit.c. */
+enum rate_class { RATE_AUTH = 1, RATE_READ, RATE_INGEST }; /* 0 marks an unused entry */
+struct rate_limit {
+	enum rate_class class_;
+	int64_t quota; /* requests in a window; also the burst */
+	int64_t window_us;
+};
+struct rate_state {
+	int64_t remaining;
+	int64_t reset_s;       /* until the whole quota is there again */
+	int64_t retry_after_s; /* 0 when allowed */
+};
+
+/* Who owns a request. Each change goes through call_move(), which checks it. */
+enum call_state {
+	CALL_READING, /* loop: headers and body are coming */
+	CALL_RUNNING, /* an executor or password thread */
+	CALL_PARKED,  /* whoever the handler gave it to */
+	CALL_READY,   /* loop: the reply is there, to be queued */
+	CALL_DONE     /* loop: the reply is queued with libmicrohttpd */
+};
+
+/* A request with what only this layer needs. rq comes first: a handler's pointer is the call's. */
+struct call {
+	struct http_request rq;
+	struct loop *loop;
+	struct conn *conn;
+	struct MHD_Connection *mhd;
+	_Atomic enum call_state state;
+	struct call *next; /* mailbox or executor queue link */
+	char *uri;	   /* as sent, in the arena; NULL: out of memory */
+	bool begun;	   /* the headers stage has run */
+	bool discard;	   /* the reply is decided; what is left of the body is read and forgotten */
+	bool close;	   /* the connection ends with this reply */
+	bool auth_pending; /* the token must be asked of the database */
+	bool after_auth;   /* back on the loop from asking, the handler is still to run */
+	const char *token; /* bearer token; into headers[] */
+	size_t discarded_bytes;
+	size_t max_body_bytes;
+	struct buf body;
+	struct reply reply; /* valid in CALL_READY, and in CALL_READING if discard */
+	int64_t begin_mono_us;
+	const char *rate_name; /* NULL: no limit applies */
+	struct rate_limit rate;
+	struct rate_state rate_state;
+	int64_t queued_mono_us; /* when it entered the executor's queue */
+	size_t sent_bytes;
+	int sent_status;
+	enum err sent_code;
+	char request_id[65];
+};
+
+/* A client connection; only its loop's thread touches it. */
+struct conn {
+	struct conn *prev, *next; /* list of the loop */
+	struct loop *loop;
+	int fd;
+	struct call *call;	  /* the request in progress, NULL between requests */
+	int64_t deadline_mono_us; /* cut then, unless the request is out of our hands */
+	bool cut;
+	unsigned n_requests;
+	char client[64];
+	uint8_t address[16]; /* for rate limits: IPv4-mapped address, or the /64 of an IPv6 one */
+};
+
+struct http_server {
+	struct http_settings settings;
+	struct http_hooks hooks;
+	char *cors_origins; /* owned copy */
+	struct loop *loops;
+	unsigned n_loops;
+	struct executor *executor, *password;
+	struct rate_limiter *limiter;
+	uint16_t port;
+	atomic_bool draining;
+};
+
+/* ---- loop.c ---- */
+struct loop {
+	struct http_server *server;
+	struct MHD_Daemon *daemon;
+	pthread_t thread;
+	bool started;
+	int listen_fd;
+	int epoll_fd; /* libmicrohttpd's */
+	int wake_fd;  /* eventfd: the mailbox has something, or draining has begun */
+	pthread_mutex_t mailbox_lock;
+	struct call *mailbox; /* finished requests, newest first */
+	struct conn *conns;
+	unsigned n_conns;
+	int64_t next_scan_us;
+	bool quiesced;
+	int64_t quiesced_us;
+	_Atomic int64_t stop_deadline_us; /* 0: not stopping */
+	bool clean;			  /* ended with nothing cut */
+};
+enum err loop_start(struct loop *l, struct http_server *s, int listen_fd);
+/* Puts a finished request into its loop's mailbox; any thread. */
+void loop_post(struct call *c);
+/* Begins the end; loop_join() waits for it. */
+void loop_stop(struct loop *l, int64_t deadline_mono_us);
+bool loop_join(struct loop *l);
+
+/* ---- call.c: the life of a request ---- */
+struct call *call_new(struct loop *l, struct conn *conn, struct MHD_Connection *mhd, const char *uri);
+void call_free(struct call *c);
+void call_move(struct call *c, enum call_state from, enum call_state to);
+/* The access handler: called by libmicrohttpd at the end of the headers, for body bytes, at the end of the
+ * body, and after each resume. */
+enum MHD_Result call_step(
+	struct call *c, const char *method, const char *version, const char *data, size_t *n);
+/* Logs and counts a request that is over. */
+void call_finished(struct call *c);
+/* Runs the handler (or the authentication) on an executor thread. */
+void call_run(struct call *c, void *worker);
+
+/* ---- headers.c: everything before the body ---- */
+/* Checks framing, method, path, media type, sizes and token, and fills rq. False: c->reply is the refusal;
+ * *ret_early: it must be sent without reading the body, and the connection closed. */
+bool headers_accept(struct call *c, const char *method, const char *version, bool *ret_early);
+/* Goes on or refuses with what a token check said: true, or false with c->reply set. */
+bool headers_authorized(struct call *c, enum err verdict);
+/* True if the request announces a body. */
+bool headers_announce_body(const struct call *c);
+
+/* ---- router.c ---- */
+struct route_match {
+	const struct route *route; /* NULL: no route for this method */
+	unsigned methods;	   /* bits of the methods that the path has; 0: no such path */
+	const char *args[HTTP_PATH_ARGS_MAX];
+};
+/* Splits and decodes the path of a raw URI and matches it. False: the URI is malformed. */
+bool router_match(const struct http_hooks *h, const char *uri, enum http_method method, struct arena *arena,
+	struct route_match *ret);
+/* "GET, HEAD, POST, OPTIONS" for the bits. */
+void router_allow(unsigned methods, char *out, size_t size);
+/* Decodes the query part. False with *p set: malformed or a repeated name. */
+bool router_query(struct http_request *rq, const char *uri, struct problem *p);
+
+/* ---- executor.c ---- */
+enum err executor_start(const char *name, unsigned threads, unsigned queue, const struct http_hooks *h,
+	int gauge, struct executor **ret);
+/* ERR_OVERLOADED: the queue is full. */
+enum err executor_submit(struct executor *e, struct call *c);
+void executor_stop(struct executor *e);
+
+/* ---- reply.c ---- */
+enum MHD_Result reply_queue(struct call *c);
+/* True if a CORS origin is configured and equals this one. */
+bool cors_allowed(const struct http_server *s, const char *origin);
+
+/* ---- metrics.c ---- */
+enum err http_metrics_init(const struct http_hooks *h);
+void http_metrics_count(const struct route *r, int status, int64_t duration_us);
+
+/* ---- rate_limit.c ---- */
+/* NULL without memory. */
+struct rate_limiter *rate_limiter_new(void);
+void rate_limiter_free(struct rate_limiter *r);
+/* Takes one request of the subject (user id or address). False: over the limit. Thread-safe. */
+bool rate_limiter_take(struct rate_limiter *r, const struct rate_limit *limit, const uint8_t subject[16],
+	int64_t mono_now_us, struct rate_state *ret);
+
+/* ---- inflate.c ---- */
+/* gzip body to plain bytes, at most max. ERR_BAD_REQUEST (not gzip), ERR_TOO_LARGE, ERR_NO_MEMORY. */
+enum err body_gunzip(const char *data, size_t n, size_t max, struct buf *out);
+
+#endif

@@ -1,0 +1,364 @@
+/* One event loop: a libmicrohttpd daemon in external polling, its connections with their deadlines, and the
+ * mailbox by which other threads give requests back.
+ *
+ * Why our own loop: libmicrohttpd 0.9.75 stops serving in its own epoll thread when exactly 128 events are
+ * ready at once, and in external polling a resume from another thread can lose its wake-up. So only this
+ * thread calls the library. Deadlines are ours because the library's timeout is inactivity only: a byte a
+ * second would live for ever. What happens to a request is call.c's work. */
+
+#include "internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "llmlab/base/check.h"
+#include "llmlab/base/clock.h"
+#include "llmlab/base/log.h"
+#include "llmlab/base/metrics.h"
+
+#define SCAN_EVERY_US (250 * US_PER_MS)
+/* While draining, idle keep-alive connections get this long to send a request that was on its way already. */
+#define DRAIN_GRACE_US (500 * US_PER_MS)
+/* After the deadline, parked requests (bounded by their own deadlines) are still waited for this long. */
+#define PARKED_GRACE_US (10 * US_PER_SECOND)
+/* Bounds the request line and headers (414, 431). The library clears it for each request, so it is not larger
+ * than needed: an access token takes 2 KiB at most. */
+#define HEADER_POOL_BYTES ((size_t)16 * 1024)
+
+static void client_text(const struct sockaddr *address, char *out, size_t size)
+{
+	char text[INET6_ADDRSTRLEN] = "";
+	if (address != NULL && address->sa_family == AF_INET) {
+		struct sockaddr_in v4;
+		memcpy(&v4, address, sizeof v4);
+		(void)inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+	} else if (address != NULL && address->sa_family == AF_INET6) {
+		struct sockaddr_in6 v6;
+		memcpy(&v6, address, sizeof v6);
+		(void)inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+	}
+	(void)snprintf(out, size, "%s", text[0] != '\0' ? text : "unknown");
+}
+
+/* What limits by address count: an IPv4 address, or the /64 of an IPv6 one, which a client gets as a whole.
+ */
+static void client_address(const struct sockaddr *address, uint8_t out[16])
+{
+	memset(out, 0, 16);
+	if (address != NULL && address->sa_family == AF_INET) {
+		struct sockaddr_in v4;
+		memcpy(&v4, address, sizeof v4);
+		out[10] = out[11] = 0xff;
+		memcpy(out + 12, &v4.sin_addr, 4);
+	} else if (address != NULL && address->sa_family == AF_INET6) {
+		struct sockaddr_in6 v6;
+		memcpy(&v6, address, sizeof v6);
+		memcpy(out, &v6.sin6_addr, 8);
+	}
+}
+
+static struct conn *conn_of(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	return info != NULL ? info->socket_context : NULL;
+}
+
+static void conn_opened(struct loop *l, struct MHD_Connection *mhd, void **socket_context)
+{
+	struct conn *conn = calloc(1, sizeof *conn);
+	*socket_context = conn;
+	if (conn == NULL)
+		return; /* uri_seen() finds no connection and the request is refused */
+	const union MHD_ConnectionInfo *fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *peer =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	conn->loop = l;
+	conn->fd = fd != NULL ? fd->connect_fd : -1;
+	client_text(peer != NULL ? peer->client_addr : NULL, conn->client, sizeof conn->client);
+	client_address(peer != NULL ? peer->client_addr : NULL, conn->address);
+	conn->deadline_mono_us = clock_mono_us() + l->server->settings.header_us;
+	conn->next = l->conns;
+	if (conn->next != NULL)
+		conn->next->prev = conn;
+	l->conns = conn;
+	l->n_conns++;
+	metric_add(METRIC_CONNECTIONS, 1);
+}
+
+static void conn_closed(struct loop *l, void **socket_context)
+{
+	struct conn *conn = *socket_context;
+	if (conn == NULL)
+		return;
+	if (conn->prev != NULL)
+		conn->prev->next = conn->next;
+	else
+		l->conns = conn->next;
+	if (conn->next != NULL)
+		conn->next->prev = conn->prev;
+	l->n_conns--;
+	metric_add(METRIC_CONNECTIONS, -1);
+	free(conn);
+	*socket_context = NULL;
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
+	enum MHD_ConnectionNotificationCode what)
+{
+	struct loop *l = cls;
+	switch (what) {
+	case MHD_CONNECTION_NOTIFY_STARTED:
+		conn_opened(l, mhd, socket_context);
+		break;
+	case MHD_CONNECTION_NOTIFY_CLOSED:
+		conn_closed(l, socket_context);
+		break;
+	}
+}
+
+/* The request line is there; what this returns becomes the request's context. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+	struct loop *l = cls;
+	struct conn *conn = conn_of(mhd);
+	if (conn == NULL)
+		return NULL;
+	struct call *c = call_new(l, conn, mhd, uri);
+	conn->call = c;
+	if (conn->n_requests++ > 0)
+		conn->deadline_mono_us = clock_mono_us() + l->server->settings.header_us;
+	return c;
+}
+
+static enum MHD_Result on_step(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+	const char *version, const char *data, size_t *n, void **context)
+{
+	(void)cls;
+	(void)mhd;
+	(void)url;
+	struct call *c = *context;
+	if (c == NULL)
+		return MHD_NO;
+	return call_step(c, method, version, data, n);
+}
+
+static void on_completed(
+	void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode why)
+{
+	struct loop *l = cls;
+	(void)mhd;
+	(void)why;
+	struct call *c = *context;
+	if (c == NULL)
+		return;
+	struct conn *conn = c->conn;
+	conn->call = NULL;
+	conn->deadline_mono_us = clock_mono_us() + l->server->settings.idle_us;
+	call_finished(c);
+	call_free(c);
+	*context = NULL;
+}
+
+/* The library's own messages: client bytes may be in them, so only the event is kept. */
+static void on_library_log(void *cls, const char *fmt, va_list args)
+{
+	(void)cls;
+	(void)args;
+	LOG_DEBUG("http library message", LOG_S("format", fmt));
+}
+
+void loop_post(struct call *c)
+{
+	struct loop *l = c->loop;
+	pthread_mutex_lock(&l->mailbox_lock);
+	const bool was_empty = l->mailbox == NULL;
+	c->next = l->mailbox;
+	l->mailbox = c;
+	pthread_mutex_unlock(&l->mailbox_lock);
+	if (!was_empty)
+		return; /* whoever filled it has woken the loop, which takes everything at once */
+	const uint64_t one = 1;
+	const ssize_t written = write(l->wake_fd, &one, sizeof one);
+	CHECK(written == (ssize_t)sizeof one || errno == EAGAIN);
+}
+
+static void take_mailbox(struct loop *l)
+{
+	uint64_t count;
+	const ssize_t got = read(l->wake_fd, &count, sizeof count);
+	CHECK(got == (ssize_t)sizeof count || errno == EAGAIN || errno == EINTR);
+	pthread_mutex_lock(&l->mailbox_lock);
+	struct call *c = l->mailbox;
+	l->mailbox = NULL;
+	pthread_mutex_unlock(&l->mailbox_lock);
+	struct call *in_order = NULL;
+	while (c != NULL) {
+		struct call *next = c->next;
+		c->next = in_order;
+		in_order = c;
+		c = next;
+	}
+	while (in_order != NULL) {
+		struct call *next = in_order->next;
+		in_order->next = NULL;
+		MHD_resume_connection(in_order->mhd);
+		in_order = next;
+	}
+}
+
+/* A request that somebody else owns is not cut: its owner has a deadline of its own, and a suspended
+ * connection can't be closed. */
+static bool conn_out_of_hands(const struct conn *conn)
+{
+	if (conn->call == NULL)
+		return false;
+	const enum call_state state = conn->call->state;
+	return state == CALL_RUNNING || state == CALL_PARKED || state == CALL_READY;
+}
+
+static void cut(struct conn *conn)
+{
+	if (conn->cut || conn->fd < 0)
+		return;
+	conn->cut = true;
+	/* never close(): the descriptor is the library's, which sees the end of the stream and cleans up */
+	(void)shutdown(conn->fd, SHUT_RDWR);
+	metric_add(METRIC_CONNECTIONS_CUT, 1);
+}
+
+static void scan_deadlines(struct loop *l, int64_t now_us)
+{
+	if (now_us < l->next_scan_us)
+		return;
+	l->next_scan_us = now_us + SCAN_EVERY_US;
+	for (struct conn *conn = l->conns; conn != NULL; conn = conn->next)
+		if (now_us >= conn->deadline_mono_us && !conn_out_of_hands(conn))
+			cut(conn);
+}
+
+static void drain_begin(struct loop *l, int64_t now_us)
+{
+	l->quiesced = true;
+	l->quiesced_us = now_us;
+	(void)MHD_run(l->daemon); /* accept what waits in the backlog: those clients have been let in by the
+				     kernel */
+	const int fd = MHD_quiesce_daemon(l->daemon);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+/* True when the loop may end. */
+static bool drain_step(struct loop *l, int64_t now_us, int64_t deadline_us)
+{
+	if (!l->quiesced)
+		drain_begin(l, now_us);
+	if (l->conns == NULL)
+		return true;
+	if (now_us >= l->quiesced_us + DRAIN_GRACE_US)
+		for (struct conn *conn = l->conns; conn != NULL; conn = conn->next)
+			if (conn->call == NULL)
+				(void)shutdown(conn->fd, SHUT_RD);
+	if (now_us < deadline_us)
+		return false;
+	l->clean = false;
+	bool waiting = false;
+	for (struct conn *conn = l->conns; conn != NULL; conn = conn->next) {
+		if (conn_out_of_hands(conn))
+			waiting = true;
+		else
+			cut(conn);
+	}
+	return !waiting || now_us >= deadline_us + PARKED_GRACE_US;
+}
+
+static int poll_timeout_ms(struct loop *l, int64_t now_us)
+{
+	MHD_UNSIGNED_LONG_LONG library_ms = 0;
+	if (MHD_get_timeout(l->daemon, &library_ms) == MHD_YES && library_ms == 0)
+		return 0;
+	const int64_t wait_us = l->next_scan_us - now_us;
+	if (l->quiesced)
+		return 5;
+	return wait_us <= 0 ? 0 : (int)(wait_us / US_PER_MS) + 1;
+}
+
+static void *loop_main(void *arg)
+{
+	struct loop *l = arg;
+	for (;;) {
+		int64_t now_us = clock_mono_us();
+		struct pollfd fds[2] = {
+			{.fd = l->epoll_fd, .events = POLLIN}, {.fd = l->wake_fd, .events = POLLIN}};
+		(void)poll(fds, 2, poll_timeout_ms(l, now_us));
+		log_batch_begin();
+		if (fds[1].revents != 0)
+			take_mailbox(l);
+		(void)MHD_run(l->daemon);
+		log_batch_end();
+		now_us = clock_mono_us();
+		scan_deadlines(l, now_us);
+		const int64_t deadline_us = l->stop_deadline_us;
+		if (deadline_us != 0 && drain_step(l, now_us, deadline_us))
+			return NULL;
+	}
+}
+
+enum err loop_start(struct loop *l, struct http_server *s, int listen_fd)
+{
+	*l = (struct loop){.server = s, .listen_fd = listen_fd, .clean = true, .wake_fd = -1};
+	pthread_mutex_init(&l->mailbox_lock, NULL);
+	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (l->wake_fd < 0)
+		return ERR_UNAVAILABLE;
+	const unsigned flags = MHD_USE_EPOLL | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME;
+	l->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_step, l, MHD_OPTION_EXTERNAL_LOGGER,
+		on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+		s->settings.max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEADER_POOL_BYTES,
+		MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
+		MHD_OPTION_URI_LOG_CALLBACK, on_uri, l, MHD_OPTION_NOTIFY_COMPLETED, on_completed, l,
+		MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_END);
+	if (l->daemon == NULL) {
+		(void)close(l->wake_fd);
+		return ERR_UNAVAILABLE;
+	}
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	CHECK(info != NULL);
+	l->epoll_fd = info->epoll_fd;
+	if (pthread_create(&l->thread, NULL, loop_main, l) != 0) {
+		MHD_stop_daemon(l->daemon);
+		(void)close(l->wake_fd);
+		return ERR_UNAVAILABLE;
+	}
+	l->started = true;
+	(void)pthread_setname_np(l->thread, "http-loop");
+	return ERR_OK;
+}
+
+void loop_stop(struct loop *l, int64_t deadline_mono_us)
+{
+	l->stop_deadline_us = deadline_mono_us;
+	const uint64_t one = 1;
+	const ssize_t written = write(l->wake_fd, &one, sizeof one);
+	CHECK(written == (ssize_t)sizeof one || errno == EAGAIN);
+}
+
+bool loop_join(struct loop *l)
+{
+	pthread_join(l->thread, NULL);
+	for (const struct conn *conn = l->conns; conn != NULL; conn = conn->next)
+		if (conn_out_of_hands(conn))
+			return false; /* stopping the daemon with a suspended connection would abort the
+					 process */
+	MHD_stop_daemon(l->daemon);
+	(void)close(l->wake_fd);
+	pthread_mutex_destroy(&l->mailbox_lock);
+	return l->clean;
+}

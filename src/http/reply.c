@@ -1,0 +1,201 @@
+/* Replies: building them (by handlers) and handing them to libmicrohttpd with the headers that every answer
+ * carries. */
+
+#include "internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "llmlab/base/check.h"
+#include "llmlab/base/clock.h"
+#include "llmlab/base/json_write.h"
+#include "llmlab/base/log.h"
+
+#define PROBLEM_MAX_BYTES ((size_t)32 * 1024)
+
+struct reply reply_text(int status, const char *content_type, struct buf *body)
+{
+	if (body->failed) {
+		buf_release(body);
+		return reply_error(
+			NULL, ERR_NO_MEMORY, "The answer does not fit into memory, ask for less at once");
+	}
+	struct reply r = {.status = status, .content_type = content_type, .body = *body};
+	buf_init(body, body->max);
+	return r;
+}
+
+struct reply reply_json(int status, struct buf *body)
+{
+	return reply_text(status, "application/json", body);
+}
+
+struct reply reply_empty(int status)
+{
+	return (struct reply){.status = status};
+}
+
+struct reply reply_parked(void)
+{
+	return (struct reply){.parked = true};
+}
+
+void reply_release(struct reply *r)
+{
+	buf_release(&r->body);
+}
+
+void reply_set_header(struct reply *r, const char *name, const char *fmt, ...)
+{
+	struct reply_header *h = NULL;
+	for (size_t i = 0; i < r->n_headers && h == NULL; i++)
+		if (strcasecmp(r->headers[i].name, name) == 0)
+			h = &r->headers[i];
+	if (h == NULL) {
+		CHECK(r->n_headers < REPLY_HEADERS_MAX);
+		h = &r->headers[r->n_headers++];
+	}
+	h->name = name;
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(h->value, sizeof h->value, fmt, args);
+	va_end(args);
+}
+
+static void write_problem(struct buf *out, const struct http_request *rq, enum err e, const char *detail,
+	const struct problem_field *fields, size_t n_fields)
+{
+	struct json_writer w;
+	jw_init(&w, out);
+	jw_object_begin(&w, NULL);
+	jw_string(&w, "type", "about:blank");
+	jw_string(&w, "title", err_title(e));
+	jw_i64(&w, "status", err_status(e));
+	jw_string(&w, "detail", detail);
+	jw_string(&w, "code", err_code(e));
+	jw_string(&w, "request_id", rq != NULL ? rq->request_id : NULL);
+	if (n_fields > 0) {
+		jw_array_begin(&w, "errors");
+		for (size_t i = 0; i < n_fields; i++) {
+			jw_object_begin(&w, NULL);
+			jw_string(&w, "field", fields[i].field);
+			jw_string(&w, "message", fields[i].message);
+			jw_object_end(&w);
+		}
+		jw_array_end(&w);
+	}
+	jw_object_end(&w);
+}
+
+static struct reply problem_reply(const struct http_request *rq, enum err e, const char *detail,
+	const struct problem_field *fields, size_t n_fields)
+{
+	struct reply r = {.status = err_status(e), .code = e, .content_type = "application/problem+json"};
+	buf_init(&r.body, PROBLEM_MAX_BYTES);
+	write_problem(&r.body, rq, e, detail, fields, n_fields);
+	if (r.body.failed) { /* without memory even for this: the status alone says it */
+		buf_release(&r.body);
+		r.content_type = NULL;
+	}
+	if (r.status == 401)
+		reply_set_header(&r, "WWW-Authenticate", "%s",
+			e == ERR_INVALID_TOKEN ? "Bearer error=\"invalid_token\"" : "Bearer");
+	if (r.status == 503 || r.status == 429)
+		reply_set_header(&r, "Retry-After", "1");
+	return r;
+}
+
+struct reply reply_error(const struct http_request *rq, enum err e, const char *detail)
+{
+	return problem_reply(rq, e, detail != NULL ? detail : err_title(e), NULL, 0);
+}
+
+struct reply reply_problem(const struct http_request *rq, const struct problem *p)
+{
+	return problem_reply(rq, p->code, problem_detail(p), p->fields, p->n_fields);
+}
+
+bool cors_allowed(const struct http_server *s, const char *origin)
+{
+	const size_t n = strlen(origin);
+	if (n == 0 || strcmp(origin, "null") == 0)
+		return false;
+	for (const char *at = s->cors_origins; *at != '\0';) {
+		at += strspn(at, ", \t");
+		const size_t len = strcspn(at, ", \t");
+		if (len == n && memcmp(at, origin, n) == 0)
+			return true;
+		at += len;
+	}
+	return false;
+}
+
+static void add_header(struct MHD_Response *m, const char *name, const char *value)
+{
+	/* refused only for CR/LF in a value or without memory: the answer goes out without it */
+	if (MHD_add_response_header(m, name, value) != MHD_YES)
+		LOG_WARN("reply header refused", LOG_S("name", name));
+}
+
+/* RateLimit fields (draft-ietf-httpapi-ratelimit-headers-10): what applies, what is left. */
+static void add_rate_headers(struct MHD_Response *m, const struct call *c)
+{
+	char value[96];
+	(void)snprintf(value, sizeof value, "\"%s\";q=%lld;w=%lld", c->rate_name, (long long)c->rate.quota,
+		(long long)(c->rate.window_us / US_PER_SECOND));
+	add_header(m, "RateLimit-Policy", value);
+	(void)snprintf(value, sizeof value, "\"%s\";r=%lld;t=%lld", c->rate_name,
+		(long long)c->rate_state.remaining, (long long)c->rate_state.reset_s);
+	add_header(m, "RateLimit", value);
+}
+
+static void add_common_headers(struct MHD_Response *m, const struct call *c)
+{
+	static const char *const fixed[][2] = {{"X-Content-Type-Options", "nosniff"},
+		{"Cache-Control", "no-store"},
+		{"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
+		{"Referrer-Policy", "no-referrer"}, {"X-Frame-Options", "DENY"}};
+	for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
+		add_header(m, fixed[i][0], fixed[i][1]);
+	if (c->request_id[0] != '\0')
+		add_header(m, "X-Request-Id", c->request_id);
+	if (c->close)
+		add_header(m, "Connection", "close");
+	const struct http_server *s = c->loop->server;
+	if (s->cors_origins[0] == '\0')
+		return;
+	add_header(m, "Vary", "Origin");
+	const char *origin = c->rq.headers[HTTP_HEADER_ORIGIN];
+	if (origin == NULL || !cors_allowed(s, origin))
+		return;
+	add_header(m, "Access-Control-Allow-Origin", origin);
+	add_header(m, "Access-Control-Expose-Headers",
+		"X-Request-Id, Retry-After, ETag, RateLimit, RateLimit-Policy");
+}
+
+enum MHD_Result reply_queue(struct call *c)
+{
+	struct reply *r = &c->reply;
+	size_t n = 0;
+	char *data = buf_detach(&r->body, &n);
+	struct MHD_Response *m = MHD_create_response_from_buffer(n, data, MHD_RESPMEM_MUST_FREE);
+	if (m == NULL) {
+		free(data);
+		return MHD_NO;
+	}
+	c->sent_status = r->status;
+	c->sent_code = r->code;
+	c->sent_bytes = n;
+	if (r->content_type != NULL)
+		add_header(m, "Content-Type", r->content_type);
+	for (size_t i = 0; i < r->n_headers; i++)
+		add_header(m, r->headers[i].name, r->headers[i].value);
+	add_common_headers(m, c);
+	if (c->rate_name != NULL)
+		add_rate_headers(m, c);
+	const enum MHD_Result queued = MHD_queue_response(c->mhd, (unsigned)r->status, m);
+	MHD_destroy_response(m);
+	return queued;
+}
