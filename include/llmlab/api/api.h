@@ -1,0 +1,36 @@
+#ifndef LLMLAB_API_API_H
+#define LLMLAB_API_API_H
+
+#include "llmlab/auth/jwt.h"
+#include "llmlab/auth/revocation.h"
+#include "llmlab/auth/token_cache.h"
+#include "llmlab/db/conn.h"
+#include "llmlab/http/server.h"
+#include "llmlab/ingest/ingest.h"
+
+/* The endpoints and what they stand on. One struct api per server; filled by the app, constant afterwards. */
+struct api {
+	const struct jwt_keys *jwt;
+	int64_t token_lifetime_us;
+	struct token_cache *tokens; /* verified a moment ago */
+	struct revocations *revocations;
+	struct ingest *ingest;
+	struct db_settings db; /* for the workers' connections */
+	int64_t started_mono_us;
+	_Atomic bool draining; /* readiness */
+	const char *version;
+	/* Answers whether the database answers now, from a recent probe by the watcher (monotonic time of the
+	 * last success); health checks it for real within a second. */
+	_Atomic int64_t database_ok_mono_us;
+};
+
+/* What a worker thread owns. */
+struct api_worker {
+	struct db_conn *db;
+	struct api *api;
+};
+
+/* The hooks for http_start(): routes from api/routes.def, authentication, workers. */
+struct http_hooks api_hooks(struct api *api);
+
+#endif

@@ -1,0 +1,16 @@
+#ifndef LLMLAB_API_EVENT_ITEM_H
+#define LLMLAB_API_EVENT_ITEM_H
+
+#include "llmlab/api/event_input.h"
+#include "llmlab/ingest/ingest.h"
+
+/* From an event body to an item that the ingest queue takes: read, priced, copied, fingerprinted, encoded.
+ * *ret is the caller's (ingest_item_free()). Else *p is set: ERR_VALIDATION, ERR_NO_MEMORY. */
+enum err event_item_new(const struct event_source *source, const struct json_doc *doc, const json_t *object,
+	struct ingest_item **ret, struct problem *p);
+
+/* What a client is told of an outcome other than stored or duplicate. */
+enum err event_outcome_error(enum ingest_outcome outcome);
+const char *event_outcome_detail(enum ingest_outcome outcome);
+
+#endif

@@ -1,0 +1,17 @@
+#ifndef LLMLAB_API_EVENT_OUTPUT_H
+#define LLMLAB_API_EVENT_OUTPUT_H
+
+#include "llmlab/base/json_write.h"
+#include "llmlab/core/event.h"
+
+/* How events are shown. */
+
+/* The members that say what a call cost and why: provider, model, the totals, cost and pricing. Inside an
+ * open object; estimates have only these. */
+void event_write_cost(struct json_writer *w, const struct event *e);
+/* The answer of track as one object. */
+void event_write_tracked(struct json_writer *w, const char *key, const struct event *e, bool duplicate);
+/* All there is of a stored event, as one object. */
+void event_write_full(struct json_writer *w, const char *key, const struct event *e);
+
+#endif

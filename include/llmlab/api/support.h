@@ -1,0 +1,68 @@
+#ifndef LLMLAB_API_SUPPORT_H
+#define LLMLAB_API_SUPPORT_H
+
+#include "llmlab/api/api.h"
+#include "llmlab/api/range.h"
+#include "llmlab/base/json_read.h"
+#include "llmlab/base/json_write.h"
+
+/* What the endpoints share: the way from an inner outcome to a reply, query parameters, bodies, and the zone
+ * and range of reading endpoints. */
+
+#define API_PAGE_DEFAULT 50
+#define API_PAGE_MAX	 500
+/* The most a JSON answer may hold. */
+#define API_ANSWER_MAX_BYTES ((size_t)64 << 20)
+
+/* The server that the request belongs to. */
+struct api *api_of(const struct http_request *rq);
+/* The connection of the thread that runs the handler: executor and password threads only. */
+struct db_conn *api_db(const struct http_request *rq);
+
+/* The reply to a failed call: *p if it tells something, else by the outcome. What the environment did is 503,
+ * what cannot happen with validated input is 500. p may be NULL. */
+struct reply api_fail(const struct http_request *rq, enum err e, const struct problem *p);
+/* The same for sums over a range (db/costs.h), where ERR_RANGE is a range that holds more than an answer is
+ * made of. */
+struct reply api_fail_sums(const struct http_request *rq, enum err e, const struct problem *p);
+
+/* Refuses query parameters that are not in the NULL-terminated list; a name in the list that ends with '.'
+ * stands for every name that begins so and goes on ("tag."). Names each bad one in *p. */
+void api_query_allow(const struct http_request *rq, const char *const *names, struct problem *p);
+/* An integer parameter; `otherwise` if it is not given, or after naming it in *p. */
+int64_t api_query_i64(const struct http_request *rq, const char *name, int64_t min, int64_t max,
+	int64_t otherwise, struct problem *p);
+/* A text parameter of 1..max code points without control characters; NULL if not given, or after naming it in
+ * *p. */
+const char *api_query_text(const struct http_request *rq, const char *name, size_t max, struct problem *p);
+/* One of the NULL-terminated choices; NULL if not given, or after naming it in *p. */
+const char *api_query_choice(
+	const struct http_request *rq, const char *name, const char *const *choices, struct problem *p);
+
+/* Parses the body as one JSON object and decodes it into *out (zeroed by the caller). On ERR_OK the caller
+ * releases *doc with json_doc_release(); strings of *out live in it. Else *p is set and nothing is to be
+ * released. */
+enum err api_body(struct http_request *rq, const struct json_field *fields, size_t n_fields,
+	struct json_doc *doc, void *out, struct problem *p);
+
+/* The path argument as an id; ERR_NOT_FOUND if it is none: such a thing cannot exist. */
+enum err api_path_uuid(const struct http_request *rq, size_t index, struct uuid *ret);
+
+/* The zone to read in: the parameter `tz`, else the user's own, else UTC. ERR_VALIDATION in *p;
+ * ERR_INVALID_TOKEN (the account is gone); the database's errors. */
+enum err api_zone(struct http_request *rq, const struct tz **ret, struct problem *p);
+/* The range of a reading endpoint from `days`, `from`, `to` and `tz`. Errors as api_zone(), also whatever *p
+ * holds already: called after the other parameters, it ends the check of them all. */
+enum err api_range(struct http_request *rq, struct range *ret, struct problem *p);
+
+/* The canonical id of a provider's name or alias as price_find() sees it, else the name in lower case. In the
+ * arena. */
+const char *api_provider_id(const char *text, struct arena *arena);
+/* total / calls in USD, rounded half to even at 12 decimals: the one derived figure that cannot always be
+ * exact. 0 for no calls. Scale AVERAGE_SCALE. */
+#define AVERAGE_SCALE 12
+int128 api_average(struct money total, int64_t calls);
+/* (current - previous) / previous in per cent for statistics; false if previous is 0. */
+bool api_change_percent(struct money current, struct money previous, double *ret);
+
+#endif

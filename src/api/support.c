@@ -1,0 +1,235 @@
+/* What endpoints share: outcomes as replies, query parameters, bodies, zones and ranges, two derived figures.
+ */
+#include "llmlab/api/support.h"
+#include <string.h>
+#include "llmlab/api/text.h"
+#include "llmlab/base/check.h"
+#include "llmlab/base/log.h"
+#include "llmlab/core/price.h"
+#include "llmlab/db/users.h"
+#include "llmlab/providers/catalogue_load.h"
+
+struct api *api_of(const struct http_request *rq)
+{
+	return rq->app;
+}
+
+struct db_conn *api_db(const struct http_request *rq)
+{
+	const struct api_worker *const worker = rq->worker;
+	CHECK(worker != NULL);
+	return worker->db;
+}
+
+struct reply api_fail(const struct http_request *rq, enum err e, const struct problem *p)
+{
+	if (p != NULL && !problem_none(p))
+		return reply_problem(rq, p);
+	switch (e) {
+	case ERR_DATABASE_UNAVAILABLE:
+	case ERR_DB_LOST:
+	case ERR_DB_RETRY:
+		return reply_error(
+			rq, ERR_DATABASE_UNAVAILABLE, "The database does not answer; try again soon");
+	case ERR_INVALID_TOKEN:
+		return reply_error(rq, e, "The account of this token does not exist any more");
+	case ERR_RANGE:
+	case ERR_SYNTAX:
+	case ERR_DUPLICATE:
+	case ERR_DB_CONSTRAINT:
+	case ERR_INTERNAL:
+	case ERR_OK:
+	case ERR_COUNT:
+		LOG_ERROR("request failed", LOG_S("request_id", rq->request_id),
+			LOG_S("route", rq->route->id),
+			LOG_S("outcome", e == ERR_COUNT ? "none" : err_code(e)));
+		return reply_error(rq, ERR_INTERNAL, NULL);
+	case ERR_BAD_REQUEST:
+	case ERR_MALFORMED_JSON:
+	case ERR_VALIDATION:
+	case ERR_UNAUTHENTICATED:
+	case ERR_INVALID_CREDENTIALS:
+	case ERR_FORBIDDEN:
+	case ERR_NOT_FOUND:
+	case ERR_METHOD_NOT_ALLOWED:
+	case ERR_NOT_ACCEPTABLE:
+	case ERR_REQUEST_TIMEOUT:
+	case ERR_CONFLICT:
+	case ERR_EMAIL_TAKEN:
+	case ERR_TOO_LARGE:
+	case ERR_UNSUPPORTED_MEDIA_TYPE:
+	case ERR_IDEMPOTENCY_MISMATCH:
+	case ERR_RATE_LIMITED:
+	case ERR_NOT_IMPLEMENTED:
+	case ERR_UNAVAILABLE:
+	case ERR_OVERLOADED:
+	case ERR_DRAINING:
+	case ERR_NO_MEMORY:
+		break;
+	}
+	return reply_error(rq, e, NULL);
+}
+
+struct reply api_fail_sums(const struct http_request *rq, enum err e, const struct problem *p)
+{
+	if (e == ERR_RANGE)
+		return reply_error(rq, ERR_VALIDATION, "The range holds too many models; ask for fewer days");
+	return api_fail(rq, e, p);
+}
+
+/* ---- query parameters ---- */
+
+static bool is_allowed(const char *name, const char *const *names)
+{
+	for (; *names != NULL; names++) {
+		const size_t n = strlen(*names);
+		const bool family = (*names)[n - 1] == '.';
+		if (family ? strncmp(name, *names, n) == 0 && name[n] != '\0' : strcmp(name, *names) == 0)
+			return true;
+	}
+	return false;
+}
+
+void api_query_allow(const struct http_request *rq, const char *const *names, struct problem *p)
+{
+	for (size_t i = 0; i < rq->n_query; i++) {
+		if (!is_allowed(rq->query[i].name, names))
+			problem_add(p, rq->query[i].name, "is not a known query parameter");
+	}
+}
+
+int64_t api_query_i64(const struct http_request *rq, const char *name, int64_t min, int64_t max,
+	int64_t otherwise, struct problem *p)
+{
+	const char *const text = http_query_get(rq, name);
+	if (text == NULL)
+		return otherwise;
+	int128 value = 0;
+	const enum err e = decimal_parse(text, strlen(text), 0, INT64_MAX, &value);
+	if (e == ERR_OK && value >= min && value <= max)
+		return (int64_t)value;
+	problem_add(p, name, "must be a whole number from %lld to %lld", (long long)min, (long long)max);
+	return otherwise;
+}
+
+const char *api_query_text(const struct http_request *rq, const char *name, size_t max, struct problem *p)
+{
+	const char *const text = http_query_get(rq, name);
+	if (text == NULL)
+		return NULL;
+	const size_t n = utf8_length(text);
+	if (n >= 1 && n <= max && !text_has_control(text))
+		return text;
+	problem_add(p, name, "must be 1 to %zu characters without control characters", max);
+	return NULL;
+}
+
+/* "a, b, c" in the arena. */
+static const char *join(const char *const *words, struct arena *arena)
+{
+	const char *text = "";
+	for (size_t i = 0; words[i] != NULL && text != NULL; i++)
+		text = arena_printf(arena, "%s%s%s", text, i == 0 ? "" : ", ", words[i]);
+	return text == NULL ? "the known words" : text;
+}
+
+const char *api_query_choice(
+	const struct http_request *rq, const char *name, const char *const *choices, struct problem *p)
+{
+	const char *const text = http_query_get(rq, name);
+	if (text == NULL)
+		return NULL;
+	for (size_t i = 0; choices[i] != NULL; i++) {
+		if (strcmp(text, choices[i]) == 0)
+			return choices[i];
+	}
+	problem_add(p, name, "must be one of %s", join(choices, p->arena));
+	return NULL;
+}
+
+/* ---- bodies and paths ---- */
+
+enum err api_body(struct http_request *rq, const struct json_field *fields, size_t n_fields,
+	struct json_doc *doc, void *out, struct problem *p)
+{
+	const enum err e = json_doc_parse(doc, rq->body, rq->body_len, &json_limits_default, &rq->arena, p);
+	if (e != ERR_OK)
+		return e;
+	if (json_decode(doc, doc->root, fields, n_fields, out, "", p) == ERR_OK)
+		return ERR_OK;
+	json_doc_release(doc);
+	return p->code;
+}
+
+enum err api_path_uuid(const struct http_request *rq, size_t index, struct uuid *ret)
+{
+	CHECK(index < HTTP_PATH_ARGS_MAX && rq->path_args[index] != NULL);
+	return uuid_parse(rq->path_args[index], ret) == ERR_OK ? ERR_OK : ERR_NOT_FOUND;
+}
+
+/* ---- zones and ranges ---- */
+
+static enum err zone_of_user(struct http_request *rq, const struct tz **ret)
+{
+	struct user user;
+	const enum err e = users_find(api_db(rq), &rq->principal.user_id, &rq->arena, &user);
+	if (e == ERR_NOT_FOUND)
+		return ERR_INVALID_TOKEN;
+	if (e != ERR_OK)
+		return e;
+	/* It was checked when it was set: a zone that has gone from the system must not become another one.
+	 */
+	return tz_load(user.timezone, ret) == ERR_OK ? ERR_OK : ERR_INTERNAL;
+}
+
+enum err api_zone(struct http_request *rq, const struct tz **ret, struct problem *p)
+{
+	const char *const name = http_query_get(rq, "tz");
+	if (name != NULL && tz_load(name, ret) != ERR_OK)
+		problem_add(p, "tz", "must be an IANA time zone such as Europe/Berlin");
+	if (!problem_none(p))
+		return p->code;
+	return name != NULL ? ERR_OK : zone_of_user(rq, ret);
+}
+
+enum err api_range(struct http_request *rq, struct range *ret, struct problem *p)
+{
+	struct range_spec spec;
+	range_parse(
+		http_query_get(rq, "days"), http_query_get(rq, "from"), http_query_get(rq, "to"), &spec, p);
+	const struct tz *tz;
+	const enum err e = api_zone(rq, &tz, p);
+	return e != ERR_OK ? e : range_resolve(&spec, tz, rq->received_us, ret, p);
+}
+
+/* ---- names and figures ---- */
+
+const char *api_provider_id(const char *text, struct arena *arena)
+{
+	const struct catalogue *const c = catalogue_acquire();
+	const struct price_match match = price_find(c, text, "", NULL);
+	const char *const id =
+		match.provider == NULL ? text_lower(text, arena) : arena_strdup(arena, match.provider->id);
+	catalogue_release(c);
+	return id;
+}
+
+int128 api_average(struct money total, int64_t calls)
+{
+	if (calls == 0)
+		return 0;
+	const int128 divisor = calls * decimal_pow10(MONEY_SCALE - AVERAGE_SCALE);
+	const int128 quotient = total.atto / divisor;
+	const int128 twice = 2 * (total.atto % divisor);
+	const bool up = twice > divisor || (twice == divisor && quotient % 2 != 0);
+	return quotient + (up ? 1 : 0);
+}
+
+bool api_change_percent(struct money current, struct money previous, double *ret)
+{
+	int128 change;
+	if (previous.atto == 0 || !decimal_sub(current.atto, previous.atto, &change))
+		return false;
+	*ret = (double)change / (double)previous.atto * 100;
+	return true;
+}
