@@ -38,9 +38,11 @@ COMMENT ON COLUMN revoked_tokens.expires_at IS 'When the token dies by itself.';
 
 -- One row for each call that was made. Token counts are inclusive as reported (input_tokens is everything that went in, the
 -- others are parts of it); a part that does not occur is NULL. The id's 48-bit time is the millisecond of occurred_at,
--- so an id alone finds its partition and the primary key is the only index.
+-- so an id alone finds its partition and the primary key is the only index. No foreign key to users: each event adds to a row of
+-- usage_15m in the same transaction, whose foreign key stands for it at a fraction of the cost (docs/adr/0005). Whoever deletes a
+-- user deletes its events and event_keys after the row in users, in the same transaction.
 CREATE TABLE events (
-	user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+	user_id uuid NOT NULL,
 	occurred_at timestamptz NOT NULL,
 	id uuid NOT NULL,
 	received_at timestamptz NOT NULL,
@@ -75,6 +77,7 @@ CREATE TABLE events (
 	requested_tier text,
 	inference_geo text,
 	data_residency text,
+	search_context_size text,
 	project text,
 	customer text,
 	tags jsonb,
@@ -143,6 +146,7 @@ COMMENT ON COLUMN events.service_tier IS 'The tier charged: standard, batch, fle
 COMMENT ON COLUMN events.requested_tier IS 'The tier as reported.';
 COMMENT ON COLUMN events.inference_geo IS 'As reported; some providers charge by it.';
 COMMENT ON COLUMN events.data_residency IS 'As reported; some providers charge by it.';
+COMMENT ON COLUMN events.search_context_size IS 'low, medium or high, as reported; some providers'' request fees go by it.';
 COMMENT ON COLUMN events.project IS 'Caller''s project.';
 COMMENT ON COLUMN events.customer IS 'Caller''s customer.';
 COMMENT ON COLUMN events.tags IS 'Up to 8 string pairs.';
@@ -155,7 +159,7 @@ COMMENT ON COLUMN events.api_key_id IS 'The API key that reported it; NULL for a
 -- Idempotency for ever. Not partitioned by time: a unique constraint on a partitioned table must contain the partition
 -- key, and a repeat may carry another time.
 CREATE TABLE event_keys (
-	user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+	user_id uuid NOT NULL,
 	key text NOT NULL CONSTRAINT event_keys_key_length CHECK (char_length(key) BETWEEN 1 AND 128),
 	event_id uuid NOT NULL,
 	occurred_at timestamptz NOT NULL,
@@ -236,19 +240,21 @@ COMMENT ON COLUMN budgets.hard IS 'Whether reservations may not pass the limit.'
 COMMENT ON COLUMN budgets.created_at IS 'When it was made.';
 COMMENT ON COLUMN budgets.updated_at IS 'When it last changed.';
 
--- Partitions are made ahead and on demand. Two servers asking at once make it once: the advisory lock is held to the
--- end of the caller's transaction.
+-- Partitions are made ahead and on demand. Two servers asking at once make it once: the advisory lock is held to the end of the
+-- caller's transaction. Attaching, unlike CREATE TABLE ... PARTITION OF, does not lock out the writers of other months. IF NOT EXISTS
+-- because a backend may remember that a name was free when it last looked, before it waited for the lock.
 CREATE FUNCTION events_ensure_partition(at timestamptz) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	month_start timestamp := date_trunc('month', at AT TIME ZONE 'UTC');
 	partition_name text := 'events_' || to_char(month_start, 'YYYY_MM');
 BEGIN
-	IF to_regclass(partition_name) IS NOT NULL THEN
+	IF EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'events'::regclass AND inhrelid = to_regclass(partition_name)) THEN
 		RETURN partition_name;
 	END IF;
 	PERFORM pg_advisory_xact_lock(hashtext('llmlab events partition'));
-	IF to_regclass(partition_name) IS NULL THEN
-		EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)', partition_name,
+	EXECUTE format('CREATE TABLE IF NOT EXISTS %I (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition_name);
+	IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'events'::regclass AND inhrelid = to_regclass(partition_name)) THEN
+		EXECUTE format('ALTER TABLE events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', partition_name,
 			month_start AT TIME ZONE 'UTC', (month_start + interval '1 month') AT TIME ZONE 'UTC');
 	END IF;
 	RETURN partition_name;

@@ -492,6 +492,7 @@ static void read_context(struct reading *r)
 	e->requested_tier = first_of(b->service_tier, fast ? u->speed : u->service_tier);
 	e->inference_geo = first_of(b->inference_geo, u->inference_geo);
 	e->data_residency = b->data_residency;
+	e->search_context_size = u->search_context_size;
 	e->project = b->project;
 	e->customer = b->customer;
 	e->has_latency = b->latency_ms.set;
@@ -580,9 +581,12 @@ static enum err price(struct reading *r)
 		.service_tier = e->requested_tier,
 		.inference_geo = e->inference_geo,
 		.data_residency = e->data_residency,
+		.search_context_size = e->search_context_size,
 		.usage = &e->usage};
+	const struct price_record *own[OWN_PRICES_PER_USER_MAX];
+	const size_t n_own = own_prices_at(r->source->own, e->occurred_at_us, own);
 	struct price_result result;
-	const enum err err = price_event(r->source->catalogue, NULL, 0, &q, &result, r->p);
+	const enum err err = price_event(r->source->catalogue, own, n_own, &q, &result, r->p);
 	if (err != ERR_OK) {
 		problem_set(r->p, ERR_INTERNAL, "The price of this event could not be computed");
 		return r->p->code;
@@ -628,8 +632,8 @@ bool event_copy_texts(struct event *e, struct arena *arena)
 {
 	const char **const texts[] = {&e->provider, &e->model, &e->pricing_status, &e->price_record,
 		&e->price_rule, &e->price_lines, &e->catalogue_version, &e->service_tier, &e->requested_tier,
-		&e->inference_geo, &e->data_residency, &e->project, &e->customer, &e->tags_json,
-		&e->metadata_json, &e->status, &e->response_id, &e->idempotency_key};
+		&e->inference_geo, &e->data_residency, &e->search_context_size, &e->project, &e->customer,
+		&e->tags_json, &e->metadata_json, &e->status, &e->response_id, &e->idempotency_key};
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		*texts[i] = arena_strdup(arena, *texts[i]);
 	return !arena_overflowed(arena);

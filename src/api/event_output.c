@@ -28,14 +28,14 @@ static void write_line(struct json_writer *w, const struct price_line *l)
 	jw_object_end(w);
 }
 
-static void write_breakdown(struct json_writer *w, const struct event *e)
+void event_write_breakdown(struct json_writer *w, const char *key, const struct event *e)
 {
 	struct price_line lines[PRICE_LINES_MAX];
 	size_t n = 0;
 	/* The text is our own, written when the event was priced. */
 	if (e->price_lines != NULL)
 		CHECK(price_lines_parse(e->price_lines, lines, &n) == ERR_OK);
-	jw_array_begin(w, "breakdown");
+	jw_array_begin(w, key);
 	for (size_t i = 0; i < n; i++)
 		write_line(w, &lines[i]);
 	jw_array_end(w);
@@ -53,7 +53,7 @@ static void write_pricing(struct json_writer *w, const struct event *e)
 		jw_decimal(w, "reported_cost", e->reported_cost.atto, MONEY_SCALE);
 	if (e->has_catalogue_cost)
 		jw_decimal(w, "catalogue_cost", e->catalogue_cost.atto, MONEY_SCALE);
-	write_breakdown(w, e);
+	event_write_breakdown(w, "breakdown", e);
 	jw_object_end(w);
 }
 
@@ -87,6 +87,16 @@ void event_write_tracked(struct json_writer *w, const char *key, const struct ev
 	jw_object_end(w);
 }
 
+void event_write_units(struct json_writer *w, const char *key, const struct usage *u)
+{
+	jw_object_begin(w, key);
+	for (enum usage_unit i = 0; i < USAGE_UNITS; i++) {
+		if (u->units[i] != 0)
+			jw_decimal(w, usage_unit_name(i), u->units[i], UNIT_SCALE);
+	}
+	jw_object_end(w);
+}
+
 /* The two wholes are shown already. */
 static void write_parts(struct json_writer *w, const struct usage *u)
 {
@@ -95,12 +105,7 @@ static void write_parts(struct json_writer *w, const struct usage *u)
 			jw_i64(w, usage_count_name(c), u->counts[c]);
 	}
 	jw_i64(w, "web_searches", u->web_searches);
-	jw_object_begin(w, "units");
-	for (enum usage_unit i = 0; i < USAGE_UNITS; i++) {
-		if (u->units[i] != 0)
-			jw_decimal(w, usage_unit_name(i), u->units[i], UNIT_SCALE);
-	}
-	jw_object_end(w);
+	event_write_units(w, "units", u);
 }
 
 static void write_context(struct json_writer *w, const struct event *e)
@@ -108,6 +113,7 @@ static void write_context(struct json_writer *w, const struct event *e)
 	jw_string(w, "service_tier", e->requested_tier);
 	jw_string(w, "inference_geo", e->inference_geo);
 	jw_string(w, "data_residency", e->data_residency);
+	jw_string(w, "search_context_size", e->search_context_size);
 	jw_string(w, "project", e->project);
 	jw_string(w, "customer", e->customer);
 	jw_raw(w, "tags", e->tags_json == NULL ? "{}" : e->tags_json);

@@ -6,6 +6,7 @@
 #include "llmlab/api/batch_split.h"
 #include "llmlab/api/event_item.h"
 #include "llmlab/api/handlers.h"
+#include "llmlab/api/own_prices_load.h"
 #include "llmlab/api/support.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
@@ -14,7 +15,6 @@
 #define BATCH_EVENTS_MAX  10000
 #define SCRATCH_MAX_BYTES ((size_t)4 << 20)
 #define RESULT_MAX_BYTES  ((size_t)64 << 10)
-#define ANSWER_MARGIN_US  US_PER_SECOND
 
 /* What becomes of one event. */
 struct result {
@@ -228,11 +228,13 @@ static enum err read_event(struct batch *b, const struct event_source *source, s
 	return p->code;
 }
 
-static enum err read_events(struct batch *b, const struct catalogue *catalogue, struct problem *p)
+static enum err read_events(
+	struct batch *b, const struct catalogue *catalogue, const struct own_prices *own, struct problem *p)
 {
 	struct arena scratch;
 	arena_init(&scratch, SCRATCH_MAX_BYTES);
 	const struct event_source source = {.catalogue = catalogue,
+		.own = own,
 		.principal = &b->rq->principal,
 		.now_us = b->rq->received_us,
 		.arena = &scratch};
@@ -255,10 +257,8 @@ static enum err submit(struct batch *b)
 	struct ingest_item **const items = arena_array(&b->rq->arena, b->n_items, sizeof *items);
 	if (items == NULL)
 		return ERR_NO_MEMORY;
-	b->group = (struct ingest_group){.done = done,
-		.owner = b,
-		.items = items,
-		.deadline_us = b->rq->deadline_mono_us - ANSWER_MARGIN_US};
+	b->group = (struct ingest_group){
+		.done = done, .owner = b, .items = items, .deadline_us = clock_mono_us() + EVENT_WAIT_US};
 	for (size_t i = 0; i < b->n; i++) {
 		struct ingest_item *const item = b->results[i].item;
 		if (item == NULL)
@@ -303,9 +303,13 @@ struct reply api_events_batch(struct http_request *rq)
 	if (b == NULL || results == NULL)
 		return api_fail(rq, ERR_NO_MEMORY, NULL);
 	*b = (struct batch){.rq = rq, .results = results, .n = n};
+	const struct own_prices *own;
+	if (own_prices_of_request(&rq->principal.user_id, &own, &p) != ERR_OK)
+		return reply_problem(rq, &p);
 	const struct catalogue *const catalogue = catalogue_acquire();
-	enum err e = read_events(b, catalogue, &p);
+	enum err e = read_events(b, catalogue, own, &p);
 	catalogue_release(catalogue);
+	own_prices_release(own);
 	if (e != ERR_OK) {
 		free_items(b);
 		return reply_problem(rq, &p);

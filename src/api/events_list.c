@@ -1,49 +1,19 @@
 /* GET /api/events and /api/events/{id}: stored events, newest first, page by page. */
-#include <string.h>
 #include "llmlab/api/cursor.h"
+#include "llmlab/api/event_filter.h"
 #include "llmlab/api/event_output.h"
 #include "llmlab/api/handlers.h"
 #include "llmlab/api/support.h"
 #include "llmlab/db/events.h"
 
-#define NAME_MAX_CHARS 200
-#define TEXT_MAX_CHARS 128
 /* 501 events with 4 KiB of metadata each, and as much again for the rest. */
 #define PAGE_MAX_BYTES ((size_t)16 << 20)
 
-static const char *const PARAMETERS[] = {"days", "from", "to", "tz", "provider", "model", "project",
-	"customer", "tag.", "status", "min_cost", "limit", "cursor", NULL};
-static const char *const STATUSES[] = {"success", "error", NULL};
-static const char TAG[] = "tag.";
+static const char *const PARAMETERS[] = {EVENT_FILTER_PARAMETERS, "limit", "cursor", NULL};
 
 static void release_arena(struct arena *a)
 {
 	arena_release(a);
-}
-
-static void read_tag(const struct http_request *rq, struct events_filter *f, struct problem *p)
-{
-	for (size_t i = 0; i < rq->n_query; i++) {
-		const char *const name = rq->query[i].name;
-		if (strncmp(name, TAG, sizeof TAG - 1) != 0 || name[sizeof TAG - 1] == '\0')
-			continue;
-		if (f->tag_key != NULL)
-			problem_add(p, name, "only one tag can be asked for");
-		f->tag_key = name + sizeof TAG - 1;
-		f->tag_value = rq->query[i].value;
-	}
-}
-
-static void read_min_cost(const struct http_request *rq, struct events_filter *f, struct problem *p)
-{
-	const char *const text = http_query_get(rq, "min_cost");
-	if (text == NULL)
-		return;
-	const int128 max = MONEY_MAX_USD * decimal_pow10(MONEY_SCALE);
-	f->has_min_cost = true;
-	if (decimal_parse(text, strlen(text), MONEY_SCALE, max, &f->min_cost.atto) != ERR_OK ||
-		f->min_cost.atto < 0)
-		problem_add(p, "min_cost", "must be a number, 0 or more");
 }
 
 static void read_cursor(const struct http_request *rq, struct events_filter *f, struct problem *p)
@@ -60,30 +30,16 @@ static void read_cursor(const struct http_request *rq, struct events_filter *f, 
 	f->before_id = cursor.id;
 }
 
-static enum err read_filter(struct http_request *rq, struct events_filter *f, struct problem *p)
+static enum err read_query(struct http_request *rq, struct events_filter *f, struct problem *p)
 {
-	api_query_allow(rq, PARAMETERS, p);
-	const char *const provider = api_query_text(rq, "provider", NAME_MAX_CHARS, p);
-	*f = (struct events_filter){.model = api_query_text(rq, "model", NAME_MAX_CHARS, p),
-		.project = api_query_text(rq, "project", TEXT_MAX_CHARS, p),
-		.customer = api_query_text(rq, "customer", TEXT_MAX_CHARS, p),
-		.status = api_query_choice(rq, "status", STATUSES, p),
-		.limit = (int)api_query_i64(rq, "limit", 1, API_PAGE_MAX, API_PAGE_DEFAULT, p)};
-	if (provider != NULL) {
-		f->provider = api_provider_id(provider, &rq->arena);
-		if (f->provider == NULL)
-			return ERR_NO_MEMORY;
-	}
-	read_tag(rq, f, p);
-	read_min_cost(rq, f, p);
-	read_cursor(rq, f, p);
 	struct range range;
-	const enum err e = api_range(rq, &range, p);
-	if (e != ERR_OK)
-		return e;
-	f->from_us = range.from_us;
-	f->to_us = range.to_us;
-	return ERR_OK;
+	api_query_allow(rq, PARAMETERS, p);
+	const int limit = (int)api_query_i64(rq, "limit", 1, API_PAGE_MAX, API_PAGE_DEFAULT, p);
+	*f = (struct events_filter){0};
+	read_cursor(rq, f, p);
+	const enum err e = event_filter_read(rq, f, &range, p);
+	f->limit = limit;
+	return e;
 }
 
 /* n is one more than the page if there is another page. */
@@ -121,7 +77,7 @@ struct reply api_events_list(struct http_request *rq)
 	struct problem p;
 	problem_init(&p, &rq->arena);
 	struct events_filter f;
-	enum err e = read_filter(rq, &f, &p);
+	enum err e = read_query(rq, &f, &p);
 	if (e != ERR_OK)
 		return api_fail(rq, e, &p);
 	const size_t page = (size_t)f.limit;

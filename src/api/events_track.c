@@ -4,13 +4,10 @@
 #include "llmlab/api/event_item.h"
 #include "llmlab/api/event_output.h"
 #include "llmlab/api/handlers.h"
+#include "llmlab/api/own_prices_load.h"
 #include "llmlab/api/support.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/providers/catalogue_load.h"
-
-/* How long before the request's own deadline the writer must have begun, so that the answer still comes in
- * time. */
-#define ANSWER_MARGIN_US US_PER_SECOND
 
 /* A request on its way through the queue; in the request's arena. */
 struct track {
@@ -73,7 +70,7 @@ static struct reply submit(struct http_request *rq, struct ingest_item *item)
 		.owner = t,
 		.items = &t->item,
 		.n_items = 1,
-		.deadline_us = rq->deadline_mono_us - ANSWER_MARGIN_US};
+		.deadline_us = clock_mono_us() + EVENT_WAIT_US};
 	item->group = &t->group;
 	write_answer(&t->stored, &item->event, false);
 	/* Without an answer to give, nothing may be stored. */
@@ -90,13 +87,14 @@ static struct reply submit(struct http_request *rq, struct ingest_item *item)
 }
 
 static enum err read_item(struct http_request *rq, const struct catalogue *catalogue,
-	struct ingest_item **ret, struct problem *p)
+	const struct own_prices *own, struct ingest_item **ret, struct problem *p)
 {
 	struct json_doc doc;
 	const enum err e = json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_response, &rq->arena, p);
 	if (e != ERR_OK)
 		return e;
 	const struct event_source source = {.catalogue = catalogue,
+		.own = own,
 		.principal = &rq->principal,
 		.now_us = rq->received_us,
 		.key_header = rq->headers[HTTP_HEADER_IDEMPOTENCY_KEY],
@@ -113,9 +111,13 @@ struct reply api_events_track(struct http_request *rq)
 	api_query_allow(rq, (const char *const[]){NULL}, &p);
 	if (!problem_none(&p))
 		return reply_problem(rq, &p);
+	const struct own_prices *own;
+	if (own_prices_of_request(&rq->principal.user_id, &own, &p) != ERR_OK)
+		return reply_problem(rq, &p);
 	const struct catalogue *const catalogue = catalogue_acquire();
 	struct ingest_item *item;
-	const enum err e = read_item(rq, catalogue, &item, &p);
+	const enum err e = read_item(rq, catalogue, own, &item, &p);
 	catalogue_release(catalogue);
+	own_prices_release(own);
 	return e == ERR_OK ? submit(rq, item) : reply_problem(rq, &p);
 }

@@ -3,6 +3,7 @@
 #include "llmlab/api/support.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/metrics.h"
+#include "llmlab/providers/own_prices.h"
 
 #define CHECK_US	  (900 * US_PER_MS) /* so that the whole answer takes less than a second */
 #define READY_STALE_US	  (5 * US_PER_SECOND)
@@ -67,13 +68,18 @@ struct reply api_health_ready(struct http_request *rq)
 {
 	const struct api *const api = api_of(rq);
 	const bool connected = clock_mono_us() - api->database_ok_mono_us <= READY_STALE_US;
-	const bool ready = connected && !api->draining;
+	const bool priced = own_prices_loaded();
+	const bool ready = connected && priced && !api->draining;
 	struct buf body;
 	buf_init(&body, HEALTH_MAX_BYTES);
 	struct json_writer w;
 	jw_init(&w, &body);
 	jw_object_begin(&w, NULL);
-	write_common(&w, rq, ready ? "ready" : api->draining ? "draining" : "database unavailable");
+	write_common(&w, rq,
+		ready		? "ready"
+		: api->draining ? "draining"
+		: connected	? "prices being loaded"
+				: "database unavailable");
 	jw_bool(&w, "database_connected", connected);
 	jw_object_end(&w);
 	struct reply r = reply_json(ready ? 200 : 503, &body);

@@ -3,6 +3,7 @@
 #include "llmlab/api/event_input.h"
 #include "llmlab/api/event_output.h"
 #include "llmlab/api/handlers.h"
+#include "llmlab/api/own_prices_load.h"
 #include "llmlab/api/support.h"
 #include "llmlab/providers/catalogue_load.h"
 
@@ -19,12 +20,14 @@ static struct reply answer(const struct event *e)
 	return reply_json(200, &body);
 }
 
-static struct reply estimate(struct http_request *rq, const struct catalogue *catalogue, struct problem *p)
+static struct reply estimate(struct http_request *rq, const struct catalogue *catalogue,
+	const struct own_prices *own, struct problem *p)
 {
 	struct json_doc doc;
 	if (json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_response, &rq->arena, p) != ERR_OK)
 		return reply_problem(rq, p);
 	const struct event_source source = {.catalogue = catalogue,
+		.own = own,
 		.principal = &rq->principal,
 		.now_us = rq->received_us,
 		.any_time = true,
@@ -43,8 +46,12 @@ struct reply api_pricing_estimate(struct http_request *rq)
 	api_query_allow(rq, (const char *const[]){NULL}, &p);
 	if (!problem_none(&p))
 		return reply_problem(rq, &p);
+	const struct own_prices *own;
+	if (own_prices_of_request(&rq->principal.user_id, &own, &p) != ERR_OK)
+		return reply_problem(rq, &p);
 	const struct catalogue *const catalogue = catalogue_acquire();
-	const struct reply r = estimate(rq, catalogue, &p);
+	const struct reply r = estimate(rq, catalogue, own, &p);
 	catalogue_release(catalogue);
+	own_prices_release(own);
 	return r;
 }

@@ -104,7 +104,7 @@ const char *jwt_secret_weakness(const char *secret)
 	static const char *const defaults[] = {
 		"change", "secret", "example", "default", "password", "llmlab"};
 	if (!secret_length_ok(secret))
-		return "must have 32 to 1024 bytes";
+		return "must have 32 to 1,024 bytes; make one with: openssl rand -hex 32";
 	bool seen[256] = {false};
 	size_t n_distinct = 0;
 	for (const char *c = secret; *c != '\0'; c++) {
@@ -112,10 +112,12 @@ const char *jwt_secret_weakness(const char *secret)
 		seen[(unsigned char)*c] = true;
 	}
 	if (n_distinct < 8)
-		return "repeats too few different characters to be random";
+		return "repeats too few different characters to be random; make one with: openssl rand -hex "
+		       "32";
 	for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++) {
 		if (strcasestr(secret, defaults[i]) != NULL)
-			return "looks like a placeholder, not like random bytes";
+			return "is or contains a placeholder that everybody knows; make one with: openssl "
+			       "rand -hex 32";
 	}
 	return NULL;
 }

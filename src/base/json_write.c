@@ -16,13 +16,34 @@ void jw_init(struct json_writer *w, struct buf *out)
 	w->first[0] = true;
 }
 
-/* The escaped text in quotes, then the tail. */
-static void put_quoted(struct buf *out, const char *s, const char *tail)
+/* ASCII that stands as it is. */
+static inline bool is_plain(char c)
 {
-	buf_putc(out, '"');
-	json_escape(out, s, strlen(s));
-	buf_putc(out, '"');
-	buf_puts(out, tail);
+	return (unsigned char)(c - 0x20) < 0x60 && c != '"' && c != '\\';
+}
+
+/* Nearly all texts are plain: they are copied while they are looked at. */
+void json_quote(struct buf *out, const char *s, size_t n, const char *tail)
+{
+	const size_t tail_n = strlen(tail);
+	if (!buf_reserve(out, n + 2 + tail_n))
+		return;
+	char *at = out->data + out->len;
+	*at++ = '"';
+	size_t i = 0;
+	for (; i < n && is_plain(s[i]); i++)
+		*at++ = s[i];
+	if (i < n) {
+		buf_putc(out, '"');
+		json_escape(out, s, n);
+		buf_putc(out, '"');
+		buf_puts(out, tail);
+		return;
+	}
+	*at++ = '"';
+	memcpy(at, tail, tail_n);
+	at[tail_n] = '\0';
+	out->len += n + 2 + tail_n;
 }
 
 /* The comma and the key that precede a value. */
@@ -36,7 +57,7 @@ static void jw_begin_value(struct json_writer *w, const char *key)
 	w->first[w->depth] = false;
 	if (key == NULL)
 		return;
-	put_quoted(w->out, key, ":");
+	json_quote(w->out, key, strlen(key), ":");
 }
 
 static void jw_open(struct json_writer *w, const char *key, char opener, char closer)
@@ -83,7 +104,7 @@ void jw_string(struct json_writer *w, const char *key, const char *value)
 		buf_puts(w->out, "null");
 		return;
 	}
-	put_quoted(w->out, value, "");
+	json_quote(w->out, value, strlen(value), "");
 }
 
 void jw_i64(struct json_writer *w, const char *key, int64_t value)
@@ -181,12 +202,6 @@ static void json_escape_byte(struct buf *out, char c)
 	} else {
 		buf_puts(out, "\xEF\xBF\xBD"); /* U+FFFD: the output stays valid UTF-8 */
 	}
-}
-
-/* ASCII that stands as it is. */
-static inline bool is_plain(char c)
-{
-	return (unsigned char)(c - 0x20) < 0x60 && c != '"' && c != '\\';
 }
 
 void json_escape(struct buf *out, const char *s, size_t n)

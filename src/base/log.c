@@ -71,9 +71,13 @@ static size_t value_shown(const char *value, size_t max_bytes)
 static void put_quoted(struct buf *line, const char *value, size_t max_bytes)
 {
 	const size_t shown = value_shown(value, max_bytes);
+	if (value[shown] == '\0') {
+		json_quote(line, value, shown, "");
+		return;
+	}
 	buf_putc(line, '"');
 	json_escape(line, value, shown);
-	buf_puts(line, value[shown] == '\0' ? "\"" : "...\"");
+	buf_puts(line, "...\"");
 }
 
 static void put_value(struct buf *line, const struct log_field *field)

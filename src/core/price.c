@@ -106,10 +106,13 @@ const char *price_rule_name(const struct price_match *m)
 
 /* ---- the user's own prices ---- */
 
+/* Calls whose provider nobody named and nothing told are recorded, and priced, as "unknown"'s. */
 static bool override_is_for(const struct price_record *o, const struct price_names *names)
 {
 	if (strcmp(o->provider, names->provider_text) == 0)
 		return true;
+	if (names->provider == NULL && names->provider_text[0] == '\0')
+		return strcmp(o->provider, "unknown") == 0;
 	return names->provider != NULL && provider_is_called(names->provider, o->provider);
 }
 
@@ -132,7 +135,7 @@ static const struct price_record *own_price(
 	const struct price_record *found = find_override(overrides, n, names->model_text, names);
 	if (found == NULL && names->model != names->model_text)
 		found = find_override(overrides, n, names->model, names);
-	for (size_t i = 0; found == NULL && names->provider != NULL && i < names->provider->n_strip_prefixes;
+	for (size_t i = 0; found == NULL && names->provider != NULL && i <= names->provider->n_strip_prefixes;
 		i++) {
 		const char *const rest = price_strip(names->provider, i, names->model);
 		if (rest != NULL)

@@ -127,8 +127,17 @@ bool price_names_read(const struct catalogue *c, const char *provider_text, cons
 
 const char *price_strip(const struct provider *p, size_t i, const char *model)
 {
-	const size_t n = strlen(p->strip_prefixes[i]);
-	return strncmp(model, p->strip_prefixes[i], n) == 0 ? model + n : NULL;
+	if (i < p->n_strip_prefixes) {
+		const size_t n = strlen(p->strip_prefixes[i]);
+		return strncmp(model, p->strip_prefixes[i], n) == 0 ? model + n : NULL;
+	}
+	const char *const slash = strchr(model, '/');
+	char name[PRICE_NAME_MAX + 1];
+	if (slash == NULL)
+		return NULL;
+	memcpy(name, model, (size_t)(slash - model));
+	name[slash - model] = '\0';
+	return provider_is_called(p, name) ? slash + 1 : NULL;
 }
 
 /* The provider's own records first, then those it sells for others: one step. */
@@ -154,7 +163,7 @@ static struct price_match find(
 	struct price_match m = {.provider = names.provider};
 	if (!usable || names.provider == NULL || find_record(c, names.provider, names.model, &m))
 		return m;
-	for (size_t i = 0; i < names.provider->n_strip_prefixes; i++) {
+	for (size_t i = 0; i <= names.provider->n_strip_prefixes; i++) {
 		const char *const rest = price_strip(names.provider, i, names.model);
 		if (rest != NULL && find_record(c, names.provider, rest, &m)) {
 			m.stripped = true;

@@ -16,9 +16,10 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-#define HASH_NONFATAL_OOM	       1
-#define HASH_FUNCTION(key, len, value) HASH_FNV(key, len, value) /* the default falls through switch labels  \
-								  */
+#define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION(key, len, value)                                                                       \
+	HASH_FNV(key, len, value) /* the default falls through switch labels                                 \
+				   */
 #include <uthash.h>
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"

@@ -10,21 +10,7 @@
 #include "llmlab/base/clock.h"
 #include "llmlab/base/json_read.h"
 #include "llmlab/base/json_write.h"
-
-/* One list for writing and reading, in the order of events_copy_row() and event_read(); the counts in the
- * order of usage_counts.def. */
-#define EVENT_COLUMNS                                                                                        \
-	"user_id, occurred_at, id, received_at, provider, model, "                                           \
-	"input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, input_audio_tokens, "   \
-	"input_image_tokens, input_video_tokens, cache_read_audio_tokens, cache_read_image_tokens, "         \
-	"output_tokens, reasoning_tokens, citation_tokens, output_audio_tokens, output_image_tokens, "       \
-	"output_video_tokens, web_searches, units, cost, catalogue_cost, reported_cost, pricing_status, "    \
-	"price_record, price_rule, price_lines, catalogue_version, service_tier, requested_tier, "           \
-	"inference_geo, data_residency, project, customer, tags, metadata, latency_ms, status, "             \
-	"response_id, "                                                                                      \
-	"api_key_id"
-#define EVENT_N_COLUMNS 43
-_Static_assert(USAGE_COUNTS == 15, "EVENT_COLUMNS lists the counts");
+#include "event_row.h"
 
 /* PostgreSQL's time begins 2000-01-01. */
 #define POSTGRES_EPOCH_US 946684800000000LL
@@ -225,6 +211,7 @@ void events_copy_row(struct buf *out, const struct event *e)
 	put_text(out, e->requested_tier);
 	put_text(out, e->inference_geo);
 	put_text(out, e->data_residency);
+	put_text(out, e->search_context_size);
 	put_text(out, e->project);
 	put_text(out, e->customer);
 	put_json(out, e->tags_json);
@@ -356,9 +343,7 @@ static enum err next_usage(struct row_reader *r, struct usage *u)
 	return ERR_OK;
 }
 
-/* Columns of EVENT_COLUMNS from first_col on. Overflow of the arena is the caller's to ask for. */
-static enum err event_read(
-	const PGresult *result, int row, int first_col, struct arena *arena, struct event *ret)
+enum err event_read(const PGresult *result, int row, int first_col, struct arena *arena, struct event *ret)
 {
 	struct row_reader r = {.result = result, .row = row, .col = first_col, .arena = arena};
 	struct event e = {0};
@@ -383,6 +368,7 @@ static enum err event_read(
 	e.requested_tier = next_text(&r);
 	e.inference_geo = next_text(&r);
 	e.data_residency = next_text(&r);
+	e.search_context_size = next_text(&r);
 	e.project = next_text(&r);
 	e.customer = next_text(&r);
 	e.tags_json = next_text(&r);
@@ -532,11 +518,11 @@ static const struct db_stmt load_stmt = {"events_load",
 	" CROSS JOIN LATERAL (SELECT " EVENT_COLUMNS " FROM events"
 	" WHERE user_id = k.u AND occurred_at = k.at AND id = k.i OFFSET 0) AS e"};
 
-enum err events_load(struct db_conn *c, const struct event_ref *refs, size_t n, struct arena *scratch,
-	struct arena *const *arenas, struct event *ret, bool *ret_found)
+enum err events_load(struct db_conn *c, const struct event_ref *refs, size_t n, struct arena *arena,
+	struct event *ret, bool *ret_found)
 {
 	struct db_params p;
-	enum err e = ref_params(&p, refs, n, scratch);
+	enum err e = ref_params(&p, refs, n, arena);
 	PGresult *result = NULL;
 	if (e == ERR_OK)
 		e = db_run(c, &load_stmt, &p, &result);
@@ -548,19 +534,21 @@ enum err events_load(struct db_conn *c, const struct event_ref *refs, size_t n, 
 		const int64_t nth = db_i64(result, row, 0);
 		CHECK(nth >= 1 && (size_t)nth <= n);
 		const size_t i = (size_t)nth - 1;
-		e = event_read(result, row, 1, arenas[i], &ret[i]);
-		if (e == ERR_OK && arena_overflowed(arenas[i]))
-			e = ERR_NO_MEMORY;
+		e = event_read(result, row, 1, arena, &ret[i]);
 		ret_found[i] = e == ERR_OK;
 	}
 	PQclear(result);
+	if (e == ERR_OK && arena_overflowed(arena))
+		e = ERR_NO_MEMORY;
 	return e;
 }
 
 static const struct db_stmt count_stmt = {"events_count_stored",
-	"SELECT count(*) FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) AS k (u, at, i)"
-	" WHERE EXISTS (SELECT FROM events WHERE user_id = k.u AND occurred_at = k.at AND id = k.i OFFSET "
-	"0)"};
+	"SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM events WHERE user_id = k.u AND occurred_at = k.at"
+	" AND id = k.i OFFSET 0)),"
+	" count(*) FILTER (WHERE to_regclass('events_' || to_char(k.at AT TIME ZONE 'UTC', 'YYYY_MM')) IS "
+	"NULL)"
+	" FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) AS k (u, at, i)"};
 
 enum err events_count_stored(
 	struct db_conn *c, const struct event_ref *refs, size_t n, struct arena *scratch, int64_t *ret)
@@ -570,6 +558,8 @@ enum err events_count_stored(
 	PGresult *result = NULL;
 	if (e == ERR_OK)
 		e = db_run(c, &count_stmt, &p, &result);
+	if (e == ERR_OK && db_i64(result, 0, 0) == 0 && db_i64(result, 0, 1) > 0)
+		e = ERR_UNAVAILABLE;
 	if (e == ERR_OK)
 		*ret = db_i64(result, 0, 0);
 	PQclear(result);

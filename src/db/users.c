@@ -44,7 +44,7 @@ static const struct db_stmt NOW = {"tokens_now", "SELECT now()"};
 static const struct db_stmt PURGE_TOKENS = {"tokens_purge",
 	"DELETE FROM revoked_tokens WHERE (user_id, token_id) IN (SELECT user_id, token_id FROM "
 	"revoked_tokens"
-	" WHERE expires_at < now() - interval '10 minutes' ORDER BY expires_at LIMIT 10000)"};
+	" WHERE expires_at < now() - interval '2 days' ORDER BY expires_at LIMIT 10000)"};
 
 enum err users_insert(struct db_conn *c, const struct user *u)
 {

@@ -17,6 +17,8 @@
 /* How much of a chunked body that passed its limit is still read so that the client can see the 413. */
 #define OVERRUN_BYTES		((size_t)1024 * 1024)
 #define REQUESTS_PER_CONNECTION 10000U
+/* Exports take seconds to minutes. */
+#define STREAM_RETRY_S 5
 
 struct call *call_new(struct loop *l, struct conn *conn, struct MHD_Connection *mhd, const char *uri)
 {
@@ -39,10 +41,34 @@ struct call *call_new(struct loop *l, struct conn *conn, struct MHD_Connection *
 	return c;
 }
 
+/* Counts bytes of a body against what all bodies together may take. False: no room. */
+static bool charge_body(struct call *c, size_t bytes)
+{
+	struct http_server *s = c->loop->server;
+	const size_t before = atomic_fetch_add(&s->body_bytes, bytes);
+	if (before + bytes > s->settings.max_body_memory_bytes) {
+		atomic_fetch_sub(&s->body_bytes, bytes);
+		return false;
+	}
+	c->charged_bytes += bytes;
+	metric_add(METRIC_BODY_BYTES, (int64_t)bytes);
+	return true;
+}
+
+static void refund_body(struct call *c)
+{
+	atomic_fetch_sub(&c->loop->server->body_bytes, c->charged_bytes);
+	metric_add(METRIC_BODY_BYTES, -(int64_t)c->charged_bytes);
+	c->charged_bytes = 0;
+}
+
 void call_free(struct call *c)
 {
+	if (c->stream != NULL)
+		stream_detach(c->stream);
 	reply_release(&c->reply);
 	buf_release(&c->body);
+	refund_body(c);
 	arena_release(&c->rq.arena);
 	free(c);
 }
@@ -97,14 +123,17 @@ static enum MHD_Result step_body(struct call *c, const char *data, size_t *n)
 		c->discarded_bytes += bytes;
 		return c->discarded_bytes <= OVERRUN_BYTES ? MHD_YES : MHD_NO;
 	}
-	buf_append(&c->body, data, bytes);
-	if (!c->body.failed)
-		return MHD_YES;
-	const bool too_large = c->body.len + bytes > c->max_body_bytes;
-	char detail[96];
-	(void)snprintf(detail, sizeof detail, "The body may have at most %zu bytes", c->max_body_bytes);
-	c->reply = too_large ? reply_error(&c->rq, ERR_TOO_LARGE, detail)
-			     : reply_error(&c->rq, ERR_NO_MEMORY, NULL);
+	if (c->body.len + bytes > c->max_body_bytes) {
+		c->reply = reply_too_large(c);
+	} else if (!charge_body(c, bytes)) {
+		c->reply = reply_error(
+			&c->rq, ERR_OVERLOADED, "Too many large bodies are on their way, try again shortly");
+	} else {
+		buf_append(&c->body, data, bytes);
+		if (!c->body.failed)
+			return MHD_YES;
+		c->reply = reply_error(&c->rq, ERR_NO_MEMORY, NULL);
+	}
 	c->discard = true;
 	c->close = true;
 	buf_release(&c->body);
@@ -115,14 +144,19 @@ static enum MHD_Result step_body(struct call *c, const char *data, size_t *n)
 static enum MHD_Result hand_over(struct call *c)
 {
 	struct http_server *s = c->loop->server;
-	struct executor *e = c->rq.route->run == RUN_PASSWORD ? s->password : s->executor;
+	const enum route_run run = c->rq.route->run;
+	struct executor *e = run == RUN_PASSWORD ? s->password : run == RUN_STREAM ? s->stream : s->executor;
 	MHD_suspend_connection(c->mhd);
 	call_move(c, CALL_READING, CALL_RUNNING);
 	const enum err err = executor_submit(e, c);
 	if (err == ERR_OK)
 		return MHD_YES;
 	metric_add(METRIC_REQUESTS_REFUSED_QUEUE, 1);
-	c->reply = reply_error(&c->rq, err, "Too many requests are waiting, try again shortly");
+	c->reply = reply_error(&c->rq, err,
+		run == RUN_STREAM ? "As many exports as are allowed at once are running, try again later"
+				  : "Too many requests are waiting, try again shortly");
+	if (run == RUN_STREAM)
+		reply_set_header(&c->reply, "Retry-After", "%d", STREAM_RETRY_S);
 	call_move(c, CALL_RUNNING, CALL_READY);
 	loop_post(c);
 	return MHD_YES;
@@ -218,34 +252,66 @@ static bool authenticate_now(struct call *c, void *worker)
 	return headers_authorized(c, verdict);
 }
 
-static void give_back(struct call *c)
+static void give_back(struct call *c, struct executor *e)
 {
+	executor_free_thread(e);
 	call_move(c, CALL_RUNNING, CALL_READY);
 	loop_post(c);
 }
 
-void call_run(struct call *c, void *worker)
+/* The answer begins to go out while the rest of it is made here. */
+static void run_stream(struct call *c, struct executor *e, struct reply r)
+{
+	CHECK(c->rq.route->run == RUN_STREAM);
+	r.stream = stream_new(c->loop, &r.source);
+	r.source = (struct stream_source){0};
+	if (r.stream == NULL) {
+		reply_release(&r);
+		executor_free_thread(e);
+		http_complete(&c->rq, reply_error(&c->rq, ERR_NO_MEMORY, NULL));
+		return;
+	}
+	struct stream *const stream = r.stream;
+	http_complete(&c->rq, r);
+	stream_run(stream, e);
+}
+
+static void run_handler(struct call *c, struct executor *e)
+{
+	struct reply r = c->rq.route->handler(&c->rq);
+	if (r.streamed && !c->rq.head) {
+		run_stream(c, e, r);
+		return;
+	}
+	if (r.streamed) {
+		r.source.release(r.source.state);
+		r.source = (struct stream_source){0};
+	}
+	executor_free_thread(e);
+	if (!r.parked)
+		http_complete(&c->rq, r);
+}
+
+void call_run(struct call *c, struct executor *e, void *worker)
 {
 	const bool pending = c->auth_pending;
 	if (pending && !authenticate_now(c, worker)) {
-		give_back(c);
+		give_back(c, e);
 		return;
 	}
 	if (c->rq.route->run == RUN_LOOP) {
 		c->after_auth = true;
-		give_back(c);
+		give_back(c, e);
 		return;
 	}
 	if (!decode_body(c)) {
-		give_back(c);
+		give_back(c, e);
 		return;
 	}
 	c->rq.worker = worker;
 	/* parked from here on: the handler may give it away and be overtaken by http_complete() */
 	call_move(c, CALL_RUNNING, CALL_PARKED);
-	struct reply r = c->rq.route->handler(&c->rq);
-	if (!r.parked)
-		http_complete(&c->rq, r);
+	run_handler(c, e);
 }
 
 void call_finished(struct call *c)

@@ -19,6 +19,7 @@ struct executor {
 	pthread_cond_t filled;
 	struct call *head, *tail;
 	unsigned queued, queue_max;
+	unsigned busy; /* threads with a request */
 	bool stopping;
 	const struct http_hooks *hooks;
 	enum metric gauge;
@@ -26,10 +27,16 @@ struct executor {
 	pthread_t threads[];
 };
 
+static void set_gauge(const struct executor *e)
+{
+	if (e->gauge != METRIC_COUNT)
+		metric_set(e->gauge, e->queued);
+}
+
 enum err executor_submit(struct executor *e, struct call *c)
 {
 	pthread_mutex_lock(&e->lock);
-	if (e->stopping || e->queued >= e->queue_max) {
+	if (e->stopping || e->queued >= e->queue_max + (e->n_threads - e->busy)) {
 		const enum err err = e->stopping ? ERR_DRAINING : ERR_OVERLOADED;
 		pthread_mutex_unlock(&e->lock);
 		return err;
@@ -42,7 +49,7 @@ enum err executor_submit(struct executor *e, struct call *c)
 		e->head = c;
 	e->tail = c;
 	e->queued++;
-	metric_set(e->gauge, e->queued);
+	set_gauge(e);
 	pthread_cond_signal(&e->filled);
 	pthread_mutex_unlock(&e->lock);
 	return ERR_OK;
@@ -61,14 +68,24 @@ static struct call *take(struct executor *e)
 			e->tail = NULL;
 		c->next = NULL;
 		e->queued--;
-		metric_set(e->gauge, e->queued);
+		e->busy++;
+		set_gauge(e);
 	}
 	pthread_mutex_unlock(&e->lock);
 	return c;
 }
 
-static void refuse_late(struct call *c)
+void executor_free_thread(struct executor *e)
 {
+	pthread_mutex_lock(&e->lock);
+	CHECK(e->busy > 0);
+	e->busy--;
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void refuse_late(struct executor *e, struct call *c)
+{
+	executor_free_thread(e);
 	metric_add(METRIC_REQUESTS_REFUSED_QUEUE, 1);
 	c->reply = reply_error(
 		&c->rq, ERR_OVERLOADED, "The request waited too long for a free thread, try again shortly");
@@ -86,9 +103,9 @@ static void *executor_main(void *arg)
 		if (c == NULL)
 			break;
 		if (clock_mono_us() - c->queued_mono_us > WAIT_MAX_US)
-			refuse_late(c);
+			refuse_late(e, c);
 		else
-			call_run(c, worker);
+			call_run(c, e, worker);
 	}
 	e->hooks->worker_free(worker);
 	return NULL;

@@ -8,10 +8,17 @@
 
 /* What the files of the http layer share. Outside of src/http nobody sees libmicrohttpd. */
 
+/* Bounds the request line and headers (414, 431). The library clears it for each request, so it is not larger
+ * than needed: an access token takes 2 KiB at most. */
+/* Each round accepts some ten connections; a flood must not keep the end away. */
+#define BACKLOG_ROUNDS	  10000
+#define HEADER_POOL_BYTES ((size_t)16 * 1024)
+
 struct loop;
 struct conn;
 struct executor;
 struct rate_limiter;
+struct stream;
 
 /* A rate limit and where a subject stands with it; rate_limit.c. */
 enum rate_class { RATE_AUTH = 1, RATE_READ, RATE_INGEST }; /* 0 marks an unused entry */
@@ -44,6 +51,7 @@ struct call {
 	_Atomic enum call_state state;
 	struct call *next; /* mailbox or executor queue link */
 	char *uri;	   /* as sent, in the arena; NULL: out of memory */
+	bool uri_cut;	   /* a NUL byte in the request line */
 	bool begun;	   /* the headers stage has run */
 	bool discard;	   /* the reply is decided; what is left of the body is read and forgotten */
 	bool close;	   /* the connection ends with this reply */
@@ -51,9 +59,11 @@ struct call {
 	bool after_auth;   /* back on the loop from asking, the handler is still to run */
 	const char *token; /* bearer token; into headers[] */
 	size_t discarded_bytes;
+	size_t charged_bytes; /* of the server's body_bytes */
 	size_t max_body_bytes;
 	struct buf body;
-	struct reply reply; /* valid in CALL_READY, and in CALL_READING if discard */
+	struct reply reply;    /* valid in CALL_READY, and in CALL_READING if discard */
+	struct stream *stream; /* in CALL_DONE, while a streamed answer is being sent; not owned */
 	int64_t begin_mono_us;
 	const char *rate_name; /* NULL: no limit applies */
 	struct rate_limit rate;
@@ -84,10 +94,11 @@ struct http_server {
 	char *cors_origins; /* owned copy */
 	struct loop *loops;
 	unsigned n_loops;
-	struct executor *executor, *password;
+	struct executor *executor, *password, *stream;
 	struct rate_limiter *limiter;
 	uint16_t port;
 	atomic_bool draining;
+	_Atomic size_t body_bytes; /* of all request bodies that are in memory */
 };
 
 /* ---- loop.c ---- */
@@ -100,7 +111,8 @@ struct loop {
 	int epoll_fd; /* libmicrohttpd's */
 	int wake_fd;  /* eventfd: the mailbox has something, or draining has begun */
 	pthread_mutex_t mailbox_lock;
-	struct call *mailbox; /* finished requests, newest first */
+	struct call *mailbox;	/* finished requests, newest first */
+	struct stream *streams; /* those that have something for a waiting connection */
 	struct conn *conns;
 	unsigned n_conns;
 	int64_t next_scan_us;
@@ -108,12 +120,18 @@ struct loop {
 	int64_t quiesced_us;
 	_Atomic int64_t stop_deadline_us; /* 0: not stopping */
 	bool clean;			  /* ended with nothing cut */
+	atomic_bool ended;		  /* nobody takes from the mailbox any more */
 };
-enum err loop_start(struct loop *l, struct http_server *s, int listen_fd);
+/* Takes over listen_fd, also when it fails. */
+enum err loop_start(struct loop *l, struct http_server *s, int listen_fd, unsigned max_connections);
 /* Puts a finished request into its loop's mailbox; any thread. */
 void loop_post(struct call *c);
+/* The same for a stream whose connection waits for it; the caller's reference goes with it. */
+void loop_post_stream(struct loop *l, struct stream *s);
 /* Begins the end; loop_join() waits for it. */
 void loop_stop(struct loop *l, int64_t deadline_mono_us);
+/* True when the loop has ended by itself: every connection is answered and closed. */
+bool loop_ended(const struct loop *l);
 bool loop_join(struct loop *l);
 
 /* ---- call.c: the life of a request ---- */
@@ -126,8 +144,9 @@ enum MHD_Result call_step(
 	struct call *c, const char *method, const char *version, const char *data, size_t *n);
 /* Logs and counts a request that is over. */
 void call_finished(struct call *c);
-/* Runs the handler (or the authentication) on an executor thread. */
-void call_run(struct call *c, void *worker);
+/* Runs the handler (or the authentication) on a thread of the executor, which is told when it is free again.
+ */
+void call_run(struct call *c, struct executor *e, void *worker);
 
 /* ---- headers.c: everything before the body ---- */
 /* Checks framing, method, path, media type, sizes and token, and fills rq. False: c->reply is the refusal;
@@ -153,13 +172,45 @@ void router_allow(unsigned methods, char *out, size_t size);
 bool router_query(struct http_request *rq, const char *uri, struct problem *p);
 
 /* ---- executor.c ---- */
+/* queue: how many may wait beside those that run; gauge: a metric, METRIC_COUNT for none. */
 enum err executor_start(const char *name, unsigned threads, unsigned queue, const struct http_hooks *h,
 	int gauge, struct executor **ret);
+/* A thread of it is done with its request: said before the client can know, so that its next request finds
+ * room. */
+void executor_free_thread(struct executor *e);
 /* ERR_OVERLOADED: the queue is full. */
 enum err executor_submit(struct executor *e, struct call *c);
 void executor_stop(struct executor *e);
 
+/* ---- stream.c ---- */
+/* Takes the source over, in either case. NULL without memory. */
+struct stream *stream_new(struct loop *l, const struct stream_source *source);
+/* Runs the source on this thread of the executor, and gives the producer's reference back. */
+void stream_run(struct stream *s, struct executor *e);
+/* The other functions are for the loop's thread. */
+/* The reader's side of an answer that is never queued. */
+void stream_abandon(struct stream *s);
+/* The answer for libmicrohttpd, which takes over the reader's reference; NULL, with nothing taken, without
+ * memory. A NULL stream gives an answer that is never read (HEAD). */
+struct MHD_Response *stream_response(struct call *c, struct stream *s);
+/* From the mailbox: resumes the connection, gives the mailbox's reference back. */
+void stream_resume(struct stream *s);
+/* Forgets the mailbox's reference only. */
+void stream_forget(struct stream *s);
+/* Links of the mailbox. */
+struct stream **stream_next(struct stream *s);
+/* Whether the connection is suspended until the producer has something: not the client's fault. */
+bool stream_waiting(struct stream *s);
+/* Cuts a waiting one: resumes its connection, which ends in the next round. Returns true. */
+bool stream_cut(struct stream *s);
+/* The request ends: the stream must not look at it any more. */
+void stream_detach(struct stream *s);
+/* Ends a connection so that its client can't take what it got for the whole, whatever protocol version. */
+void stream_reset(int fd);
+
 /* ---- reply.c ---- */
+/* 413 with the route's limit. */
+struct reply reply_too_large(const struct call *c);
 enum MHD_Result reply_queue(struct call *c);
 /* True if a CORS origin is configured and equals this one. */
 bool cors_allowed(const struct http_server *s, const char *origin);

@@ -80,7 +80,7 @@ bool rate_limiter_take(struct rate_limiter *r, const struct rate_limit *limit, c
 	uint8_t key[17];
 	key[0] = (uint8_t)limit->class_;
 	memcpy(key + 1, subject, 16);
-	const int64_t interval_us = limit->window_us / limit->quota;
+	const int64_t interval_us = limit->window_us > limit->quota ? limit->window_us / limit->quota : 1;
 	pthread_mutex_lock(&r->lock);
 	struct entry *e = find(r, key);
 	const int64_t base = e->arrival_mono_us > mono_now_us ? e->arrival_mono_us : mono_now_us;

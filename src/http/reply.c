@@ -42,9 +42,21 @@ struct reply reply_parked(void)
 	return (struct reply){.parked = true};
 }
 
+struct reply reply_stream(int status, const char *content_type, struct stream_source source)
+{
+	return (struct reply){
+		.status = status, .content_type = content_type, .streamed = true, .source = source};
+}
+
 void reply_release(struct reply *r)
 {
 	buf_release(&r->body);
+	if (r->stream != NULL)
+		stream_abandon(r->stream);
+	else if (r->source.release != NULL)
+		r->source.release(r->source.state);
+	r->stream = NULL;
+	r->source = (struct stream_source){0};
 }
 
 void reply_set_header(struct reply *r, const char *name, const char *fmt, ...)
@@ -117,6 +129,13 @@ struct reply reply_problem(const struct http_request *rq, const struct problem *
 	return problem_reply(rq, p->code, problem_detail(p), p->fields, p->n_fields);
 }
 
+struct reply reply_too_large(const struct call *c)
+{
+	char detail[96];
+	(void)snprintf(detail, sizeof detail, "The body may have at most %zu bytes", c->max_body_bytes);
+	return reply_error(&c->rq, ERR_TOO_LARGE, detail);
+}
+
 bool cors_allowed(const struct http_server *s, const char *origin)
 {
 	const size_t n = strlen(origin);
@@ -175,19 +194,26 @@ static void add_common_headers(struct MHD_Response *m, const struct call *c)
 		"X-Request-Id, Retry-After, ETag, RateLimit, RateLimit-Policy");
 }
 
+static struct MHD_Response *body_response(struct call *c)
+{
+	size_t n = 0;
+	char *data = buf_detach(&c->reply.body, &n);
+	struct MHD_Response *m = MHD_create_response_from_buffer(n, data, MHD_RESPMEM_MUST_FREE);
+	if (m == NULL)
+		free(data);
+	c->sent_bytes = n;
+	return m;
+}
+
 enum MHD_Result reply_queue(struct call *c)
 {
 	struct reply *r = &c->reply;
-	size_t n = 0;
-	char *data = buf_detach(&r->body, &n);
-	struct MHD_Response *m = MHD_create_response_from_buffer(n, data, MHD_RESPMEM_MUST_FREE);
-	if (m == NULL) {
-		free(data);
+	struct MHD_Response *m = r->streamed ? stream_response(c, r->stream) : body_response(c);
+	if (m == NULL)
 		return MHD_NO;
-	}
+	r->stream = NULL; /* the response's now */
 	c->sent_status = r->status;
 	c->sent_code = r->code;
-	c->sent_bytes = n;
 	if (r->content_type != NULL)
 		add_header(m, "Content-Type", r->content_type);
 	for (size_t i = 0; i < r->n_headers; i++)

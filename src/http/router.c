@@ -8,8 +8,7 @@
 
 #include "llmlab/base/json_read.h"
 
-#define SEGMENTS_MAX	 16
-#define TARGET_MAX_BYTES 8192
+#define SEGMENTS_MAX 16
 
 static int hex_value(char c)
 {
@@ -101,8 +100,6 @@ bool router_match(const struct http_hooks *h, const char *uri, enum http_method 
 	struct route_match *ret)
 {
 	*ret = (struct route_match){0};
-	if (strlen(uri) > TARGET_MAX_BYTES)
-		return false;
 	const char *segments[SEGMENTS_MAX];
 	const int n = split_path(uri, arena, segments);
 	if (n < 0)

@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "llmlab/base/clock.h"
 #include "llmlab/base/metrics.h"
 
 #define BACKLOG 4096
@@ -79,17 +81,19 @@ static enum err start_threads(struct http_server *s, int fd)
 	if (e == ERR_OK)
 		e = executor_start("password", set->password_threads, set->password_queue, &s->hooks,
 			METRIC_PASSWORD_QUEUE, &s->password);
+	if (e == ERR_OK)
+		e = executor_start("stream", set->stream_threads, 0, &s->hooks, METRIC_COUNT, &s->stream);
 	for (unsigned i = 0; i < set->loops && e == ERR_OK; i++) {
 		/* all loops share one socket (each with a descriptor of its own, which its daemon closes): no
 		 * backlog is lost when one ends, and a second server on the port fails clearly */
 		const int own = dup(fd);
 		if (own < 0)
 			return ERR_UNAVAILABLE;
-		e = loop_start(&s->loops[i], s, own);
+		const unsigned share =
+			set->max_connections / set->loops + (i < set->max_connections % set->loops ? 1 : 0);
+		e = loop_start(&s->loops[i], s, own, share > 0 ? share : 1);
 		if (e == ERR_OK)
 			s->n_loops++;
-		else
-			(void)close(own);
 	}
 	return e;
 }
@@ -100,6 +104,8 @@ static void release(struct http_server *s)
 		executor_stop(s->executor);
 	if (s->password != NULL)
 		executor_stop(s->password);
+	if (s->stream != NULL)
+		executor_stop(s->stream);
 	rate_limiter_free(s->limiter);
 	free(s->loops);
 	free(s->cors_origins);
@@ -133,7 +139,8 @@ enum err http_start(const struct http_settings *settings, const struct http_hook
 	const enum err e = start_threads(s, fd);
 	(void)close(fd);
 	if (e != ERR_OK) {
-		(void)http_stop(s, 1);
+		(void)http_drain(s, 1);
+		(void)http_stop(s);
 		return e;
 	}
 	*ret = s;
@@ -150,11 +157,27 @@ bool http_draining(const struct http_server *s)
 	return s->draining;
 }
 
-bool http_stop(struct http_server *s, int64_t deadline_mono_us)
+static bool all_ended(const struct http_server *s)
 {
+	for (unsigned i = 0; i < s->n_loops; i++)
+		if (!loop_ended(&s->loops[i]))
+			return false;
+	return true;
+}
+
+bool http_drain(struct http_server *s, int64_t deadline_mono_us)
+{
+	const struct timespec step = {.tv_nsec = 5 * 1000 * 1000};
 	s->draining = true;
 	for (unsigned i = 0; i < s->n_loops; i++)
 		loop_stop(&s->loops[i], deadline_mono_us);
+	while (!all_ended(s) && clock_mono_us() < deadline_mono_us)
+		(void)nanosleep(&step, NULL);
+	return all_ended(s);
+}
+
+bool http_stop(struct http_server *s)
+{
 	bool clean = true;
 	for (unsigned i = 0; i < s->n_loops; i++)
 		clean = loop_join(&s->loops[i]) && clean;

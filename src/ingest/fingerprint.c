@@ -66,8 +66,9 @@ void ingest_fingerprint(const struct event *e, bool with_time, uint8_t out[32])
 	add_text(d, e->model);
 	add_usage(d, &e->usage);
 	add_money(d, e->has_reported_cost, e->reported_cost);
-	const char *const texts[] = {e->requested_tier, e->inference_geo, e->data_residency, e->project,
-		e->customer, e->tags_json, e->metadata_json, e->status, e->response_id};
+	const char *const texts[] = {e->requested_tier, e->inference_geo, e->data_residency,
+		e->search_context_size, e->project, e->customer, e->tags_json, e->metadata_json, e->status,
+		e->response_id};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		add_text(d, texts[i]);
 	add_optional(d, e->has_latency, e->latency_ms);

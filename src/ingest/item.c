@@ -4,6 +4,7 @@
 #include "item.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include "llmlab/db/events.h"
 
 #define ITEM_ARENA_BYTES (64 * 1024)
@@ -41,4 +42,23 @@ enum err ingest_item_seal(struct ingest_item *item)
 size_t item_bytes(const struct ingest_item *item)
 {
 	return sizeof(*item) + item->arena.used_bytes + item->copy_row.size;
+}
+
+enum err item_become(struct ingest_item *item, const struct event *stored)
+{
+	struct event e = *stored;
+	const char **const texts[] = {&e.provider, &e.model, &e.pricing_status, &e.price_record,
+		&e.price_rule, &e.price_lines, &e.catalogue_version, &e.service_tier, &e.requested_tier,
+		&e.inference_geo, &e.data_residency, &e.search_context_size, &e.project, &e.customer,
+		&e.tags_json, &e.metadata_json, &e.status, &e.response_id};
+	/* However full the arena is, a second event fits. */
+	item->arena.cap_bytes += ITEM_ARENA_BYTES;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		*texts[i] = arena_strdup(&item->arena, *texts[i]);
+	if (arena_overflowed(&item->arena))
+		return ERR_NO_MEMORY;
+	e.idempotency_key = item->event.idempotency_key;
+	memcpy(e.fingerprint, item->event.fingerprint, sizeof(e.fingerprint));
+	item->event = e;
+	return ERR_OK;
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "item.h"
 #include "llmlab/base/calendar.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
@@ -123,7 +124,7 @@ static void connection_lost(struct writer *w)
 	w->leftover = true;
 }
 
-/* Connected, and no transaction of ours is left over from a lost connection. */
+/* Connected, and no transaction of ours is left over from a lost connection. ERR_DB_RETRY: one still is. */
 static enum err writer_ready(struct writer *w)
 {
 	enum err e = db_conn_ready(w->db);
@@ -138,7 +139,7 @@ static enum err writer_ready(struct writer *w)
 		return e;
 	w->leftover = db_rows(holders) > 0;
 	PQclear(holders);
-	return w->leftover ? ERR_DATABASE_UNAVAILABLE : ERR_OK;
+	return w->leftover ? ERR_DB_RETRY : ERR_OK;
 }
 
 enum fate { FATE_COMMITTED, FATE_ROLLED_BACK, FATE_UNKNOWN };
@@ -297,6 +298,11 @@ static void roll_back(struct writer *w, enum err e)
 		connection_lost(w);
 }
 
+static bool is_passing(enum err e)
+{
+	return e == ERR_DB_RETRY || e == ERR_DATABASE_UNAVAILABLE || e == ERR_DB_LOST;
+}
+
 /* One transaction with all works. ERR_OK: those not taken are stored. Else nothing is stored, or
  * w->undecided. */
 static enum err attempt(struct writer *w, struct work *works, size_t n)
@@ -330,7 +336,6 @@ static enum err attempt(struct writer *w, struct work *works, size_t n)
 struct repeats {
 	struct stored_key *keys; /* by work */
 	struct event_ref *refs;	 /* of the events to be loaded */
-	struct arena **arenas;
 	struct event *events;
 	bool *found;
 	size_t n_refs;
@@ -345,7 +350,6 @@ static enum err load_repeats(struct writer *w, const struct work *works, size_t 
 {
 	r->keys = arena_array(&w->arena, n, sizeof(*r->keys));
 	r->refs = arena_array(&w->arena, n, sizeof(*r->refs));
-	r->arenas = arena_array(&w->arena, n, sizeof(*r->arenas));
 	r->events = arena_array(&w->arena, n, sizeof(*r->events));
 	r->found = arena_array(&w->arena, n, sizeof(*r->found));
 	if (arena_overflowed(&w->arena))
@@ -355,33 +359,28 @@ static enum err load_repeats(struct writer *w, const struct work *works, size_t 
 		return e;
 	r->n_refs = 0;
 	for (size_t i = 0; i < n; i++) {
-		struct ingest_item *item = works[i].item;
-		if (!r->keys[i].found || !same_fingerprint(r->keys[i].fingerprint, item->event.fingerprint))
+		const struct event *e_i = &works[i].item->event;
+		if (!r->keys[i].found || !same_fingerprint(r->keys[i].fingerprint, e_i->fingerprint))
 			continue;
-		r->arenas[r->n_refs] = &item->arena;
-		r->refs[r->n_refs++] = (struct event_ref){
-			item->event.user_id, r->keys[i].occurred_at_us, r->keys[i].event_id};
+		r->refs[r->n_refs++] =
+			(struct event_ref){e_i->user_id, r->keys[i].occurred_at_us, r->keys[i].event_id};
 	}
 	if (r->n_refs == 0)
 		return ERR_OK;
-	return events_load(w->db, r->refs, r->n_refs, &w->arena, r->arenas, r->events, r->found);
+	return events_load(w->db, r->refs, r->n_refs, &w->arena, r->events, r->found);
 }
 
-/* The item's event becomes the stored one. When retention has removed that, its id and time are all that is
- * left of it: the rest is the repeat's own, which has the same fingerprint. */
-static void become_stored(
-	struct ingest_item *item, const struct event_ref *ref, const struct event *stored, bool found)
+/* The stored event is the answer. When retention has removed it, its id and time are all that is left of it:
+ * the rest is the repeat's own, which has the same fingerprint. */
+static void settle_repeat(struct writer *w, struct ingest_item *item, const struct stored_key *key,
+	bool found, const struct event *stored)
 {
-	struct event *e = &item->event;
-	if (!found) {
-		e->id = ref->id;
-		e->occurred_at_us = ref->occurred_at_us;
-		return;
-	}
-	const struct event own = *e;
-	*e = *stored;
-	e->idempotency_key = own.idempotency_key;
-	memcpy(e->fingerprint, own.fingerprint, sizeof(e->fingerprint));
+	enum err e = ERR_OK;
+	if (found)
+		e = item_become(item, stored);
+	item->event.id = key->event_id;
+	item->event.occurred_at_us = key->occurred_at_us;
+	finish(w, item, e == ERR_OK ? INGEST_DUPLICATE : INGEST_UNAVAILABLE);
 }
 
 static enum err settle_taken_once(struct writer *w, struct work *works, size_t n)
@@ -402,9 +401,8 @@ static enum err settle_taken_once(struct writer *w, struct work *works, size_t n
 		} else if (!same_fingerprint(key->fingerprint, item->event.fingerprint)) {
 			finish(w, item, INGEST_MISMATCH);
 		} else {
-			become_stored(item, &r.refs[loaded], &r.events[loaded], r.found[loaded]);
+			settle_repeat(w, item, key, r.found[loaded], &r.events[loaded]);
 			loaded++;
-			finish(w, item, INGEST_DUPLICATE);
 		}
 	}
 	return ERR_OK;
@@ -420,6 +418,11 @@ static void settle_taken(struct writer *w, struct work *works, size_t n)
 		if (e == ERR_OK)
 			return;
 		roll_back(w, e);
+		if (!is_passing(e)) {
+			LOG_ERROR("ingest repeats not read", LOG_S("error", err_code(e)), LOG_I("events", n));
+			finish_all(w, works, n, INGEST_UNAVAILABLE);
+			return;
+		}
 		wait_a_little(w, tries);
 	}
 }
@@ -462,11 +465,6 @@ static bool forget_months(struct writer *w)
 	w->months_asked_again = true;
 	memset(w->months, 0, sizeof(w->months));
 	return true;
-}
-
-static bool is_passing(enum err e)
-{
-	return e == ERR_DB_RETRY || e == ERR_DATABASE_UNAVAILABLE || e == ERR_DB_LOST;
 }
 
 /* Decides all works. A row that the database refuses is found by halves, so that it fails alone. */

@@ -5,6 +5,7 @@
 #include "llmlab/auth/principal.h"
 #include "llmlab/core/event.h"
 #include "llmlab/core/price.h"
+#include "llmlab/providers/own_prices.h"
 
 /* From an event body (track, one of a batch, an estimate) to a priced event. Everything the contract says
  * about the body's fields is here; every bad one is named at once. */
@@ -12,6 +13,7 @@
 /* What the event is read with. */
 struct event_source {
 	const struct catalogue *catalogue;
+	const struct own_prices *own; /* the principal's own prices; NULL: none */
 	const struct principal *principal;
 	int64_t now_us; /* when the request came: received_at, and the time of a call that gives none */
 	const char *key_header; /* the Idempotency-Key header; NULL: not sent */

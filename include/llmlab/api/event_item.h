@@ -1,8 +1,12 @@
 #ifndef LLMLAB_API_EVENT_ITEM_H
 #define LLMLAB_API_EVENT_ITEM_H
 
+#include "llmlab/base/clock.h"
 #include "llmlab/api/event_input.h"
 #include "llmlab/ingest/ingest.h"
+
+/* How long an event may wait for the ingest writer to begin with it; beyond it the client is told to come again. */
+#define EVENT_WAIT_US (2 * US_PER_SECOND)
 
 /* From an event body to an item that the ingest queue takes: read, priced, copied, fingerprinted, encoded.
  * *ret is the caller's (ingest_item_free()). Else *p is set: ERR_VALIDATION, ERR_NO_MEMORY. */

@@ -38,6 +38,8 @@ void jw_uuid(struct json_writer *w, const char *key, const struct uuid *value);
 void jw_instant(struct json_writer *w, const char *key, int64_t us);
 /* Text that is JSON already (stored metadata); "null" if NULL. */
 void jw_raw(struct json_writer *w, const char *key, const char *json);
+/* The escaped text in quotes, then the tail ("" or ":"). */
+void json_quote(struct buf *out, const char *s, size_t n, const char *tail);
 /* Escapes s into out without quotes, as JSON strings need it. */
 void json_escape(struct buf *out, const char *s, size_t n);
 

@@ -29,6 +29,7 @@ struct event {
 	const char *service_tier;   /* charged */
 	const char *requested_tier; /* reported */
 	const char *inference_geo, *data_residency;
+	const char *search_context_size; /* "low", "medium", "high" as reported */
 	const char *project, *customer;
 	const char *tags_json;      /* canonical JSON object, keys sorted; NULL */
 	const char *metadata_json;  /* JSON object; NULL */

@@ -27,7 +27,9 @@ struct price_names {
 bool price_names_read(const struct catalogue *c, const char *provider_text, const char *model, const char *base_url,
 	struct price_names *ret);
 
-/* What is left of the model without the provider's i-th strip prefix, NULL if it does not begin with that. */
+/* What is left of the model without the provider's i-th strip prefix or, with i = n_strip_prefixes, without a name of the
+ * provider and a slash: a model that named its provider is the same model when the provider is known. NULL if it does not
+ * begin with that. The model has at most PRICE_NAME_MAX bytes. */
 const char *price_strip(const struct provider *p, size_t i, const char *model);
 
 #endif

@@ -49,11 +49,11 @@ struct event_ref {
 	int64_t occurred_at_us;
 	struct uuid id;
 };
-/* Loads many: ret_found[i] tells whether refs[i] is stored, ret[i] is filled then, its texts in arenas[i].
- * scratch is used for the parameters. */
-enum err events_load(struct db_conn *c, const struct event_ref *refs, size_t n, struct arena *scratch,
-	struct arena *const *arenas, struct event *ret, bool *ret_found);
-/* How many of them are stored. */
+/* Loads many: ret_found[i] tells whether refs[i] is stored; ret[i] is filled then, its texts in arena. */
+enum err events_load(struct db_conn *c, const struct event_ref *refs, size_t n, struct arena *arena,
+	struct event *ret, bool *ret_found);
+/* How many of them are stored. ERR_UNAVAILABLE: none, but it cannot be known whether any was, because there is no
+ * partition for some: retention may have dropped it with them. */
 enum err events_count_stored(
 	struct db_conn *c, const struct event_ref *refs, size_t n, struct arena *scratch, int64_t *ret);
 

@@ -31,7 +31,7 @@ enum err tokens_is_revoked(struct db_conn *c, const struct uuid *user_id, const 
 #define TOKENS_OVERLAP_US 10000000
 enum err tokens_revoked_since(struct db_conn *c, int64_t since_us, void (*each)(void *arg, const struct uuid *token_id,
 	int64_t expires_at_us), void *arg, int64_t *ret_now_us);
-/* Deletes rows whose token expired more than 10 minutes ago (servers' clocks differ a little from the database's), at most
+/* Deletes rows whose token expired more than two days ago (clocks differ and may jump), at most
  * 10,000 a call. */
 enum err tokens_purge(struct db_conn *c);
 

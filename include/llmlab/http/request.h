@@ -38,7 +38,8 @@ enum route_auth {
 enum route_run {
 	RUN_LOOP,     /* on the loop thread: must not block; may park */
 	RUN_EXECUTOR, /* on an executor thread with a worker of its own (a database connection) */
-	RUN_PASSWORD  /* on a password thread (argon2), with a worker too */
+	RUN_PASSWORD, /* on a password thread (argon2), with a worker too */
+	RUN_STREAM    /* on a stream thread, with a worker too: may answer reply_stream(); as many at once as there are threads */
 };
 
 /* What body it takes. */
@@ -94,6 +95,19 @@ struct http_request {
 /* The query parameter's value; NULL if not given. Repeats are refused before the handler. */
 const char *http_query_get(const struct http_request *rq, const char *name);
 
+/* The way of a streamed answer from its producer to the client: a buffer of 128 KiB. */
+struct stream;
+
+/* What makes a streamed answer. Both functions run on the thread of the handler, so that its worker may be used; the request
+ * itself is gone by then, so the state holds copies. */
+struct stream_source {
+	/* Writes everything with stream_write(). ERR_OK: that is all. Anything else cuts the connection, so that the client sees
+	 * that the answer is incomplete. */
+	enum err (*produce)(void *state, struct stream *out);
+	void (*release)(void *state); /* called exactly once, also when produce never was */
+	void *state;
+};
+
 #define REPLY_HEADERS_MAX 6
 struct reply_header {
 	const char *name; /* static */
@@ -107,6 +121,9 @@ struct reply {
 	struct buf body;          /* owned by the reply, then by the http layer */
 	struct reply_header headers[REPLY_HEADERS_MAX];
 	size_t n_headers;
+	bool streamed;            /* source or stream, instead of body */
+	struct stream_source source; /* owned until the http layer has made the stream */
+	struct stream *stream;    /* the http layer's own */
 };
 
 /* application/json; takes over the memory of *body (which is empty afterwards). A failed buf becomes a 503 out_of_memory. */
@@ -117,6 +134,11 @@ struct reply reply_empty(int status);
  * and 429 get Retry-After: 1 unless set with reply_set_header(). */
 struct reply reply_error(const struct http_request *rq, enum err e, const char *detail);
 struct reply reply_problem(const struct http_request *rq, const struct problem *p);
+/* An answer of any length, made while it is sent: the handler (RUN_STREAM) returns it, then source.produce runs. In HEAD requests it does not.
+ * HTTP/1.1 clients get it chunked. A client that takes less than 64 KiB in http_settings.stream_stall_us is cut. */
+struct reply reply_stream(int status, const char *content_type, struct stream_source source);
+/* Hands bytes on, waits while the buffer is full. False: nobody reads any more, stop. Only from source.produce; pieces of some 64 KiB are best. */
+bool stream_write(struct stream *s, const void *data, size_t n);
 /* The handler gave the request to someone who will call http_complete() exactly once. */
 struct reply reply_parked(void);
 /* Sets (or replaces) a header; name static, no CR/LF in the value; values are cut at 159 bytes. */

@@ -13,8 +13,11 @@ struct http_settings {
 	unsigned max_connections;        /* in all */
 	unsigned executor_threads, executor_queue;
 	unsigned password_threads, password_queue;
+	unsigned stream_threads; /* streamed answers at once; beyond: 503 */
+	int64_t stream_stall_us; /* a client must take 64 KiB of a streamed answer in this time */
 	int64_t header_us, body_us, request_us, idle_us; /* deadlines */
 	size_t max_body_bytes, max_batch_bytes;
+	size_t max_body_memory_bytes; /* of all request bodies together; beyond: 503 */
 	const char *cors_origins; /* comma separated exact origins; "" for none */
 	bool access_log;
 	/* Rate limits, 0: none. Signup and login by address (IPv6: by /64), the others by user. */
@@ -41,10 +44,13 @@ struct http_server;
 enum err http_start(const struct http_settings *s, const struct http_hooks *h, struct http_server **ret, char *message,
 	size_t message_size);
 uint16_t http_port(const struct http_server *s);
-/* Graceful end: stops accepting, answers what runs or is parked, closes idle connections, at most until deadline (monotonic); what is left then is
- * cut. Frees. Returns false when something had to be cut. */
-bool http_stop(struct http_server *s, int64_t deadline_mono_us);
-/* True once http_stop() has begun (readiness). */
+/* Graceful end, first part: stops accepting, answers what runs or is parked, closes idle connections. Returns when all is
+ * done (true) or at the deadline (monotonic); from then on connections are cut, and only requests that others own are still waited
+ * for. The caller then ends those owners (the ingest queue), so that each of them is answered. */
+bool http_drain(struct http_server *s, int64_t deadline_mono_us);
+/* Second part: waits until every request has come back, stops all threads, frees. False when something had to be cut. */
+bool http_stop(struct http_server *s);
+/* True once http_drain() has begun (readiness). */
 bool http_draining(const struct http_server *s);
 /* Appends the labelled request metrics (counts by route and status, latency histogram by route) in Prometheus text. */
 void http_metrics_write(struct buf *out);

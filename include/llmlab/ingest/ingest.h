@@ -6,56 +6,60 @@
 #include "llmlab/core/event.h"
 #include "llmlab/db/conn.h"
 
-/* The way of an event to disk: a bounded queue and one writer thread that commits everything queued in one transaction
- * (events, idempotency keys, rollup). While one commit is on its way the next batch collects, so there is no timer.
- * Only after COMMIT is an item done with INGEST_STORED: an acknowledged event is durable and counted exactly once. */
+/* The way of an event to disk: a bounded queue and one writer thread that commits everything queued in one
+ * transaction (events, idempotency keys, rollup). While one commit is on its way the next batch collects, so
+ * there is no timer. Only after COMMIT is an item done with INGEST_STORED: an acknowledged event is durable
+ * and counted exactly once. */
 
 enum ingest_outcome {
-	INGEST_STORED,      /* committed now */
-	INGEST_DUPLICATE,   /* same key, same fingerprint: stored earlier (or earlier in this batch); `event` is what is stored. When retention has
-	                       removed that, only id and occurred_at are; the rest is the repeat's own */
-	INGEST_MISMATCH,    /* same key, other fingerprint: nothing stored */
-	INGEST_REFUSED,     /* the database refuses this row (a bug of our validation, logged): nothing stored */
-	INGEST_UNAVAILABLE, /* database away or deadline passed while it was certain that nothing is stored, or the outcome could not be found out in time: same key may be sent again */
+	INGEST_STORED,	  /* committed now */
+	INGEST_DUPLICATE, /* same key, same fingerprint: stored earlier (or earlier in this batch); `event` is
+			     what is stored. When retention has removed that, only id and occurred_at are; the
+			     rest is the repeat's own */
+	INGEST_MISMATCH,  /* same key, other fingerprint: nothing stored */
+	INGEST_REFUSED, /* the database refuses this row (a bug of our validation, logged): nothing stored */
+	INGEST_UNAVAILABLE, /* database away or deadline passed while it was certain that nothing is stored,
+			       or the outcome could not be found out in time: same key may be sent again */
 	INGEST_USER_GONE    /* the account was deleted */
 };
 
-/* One event on its way. Allocated by ingest_item_new(), owned by the caller until ingest_submit() succeeds, by the queue until
- * group->done is called, then by the caller again, who frees it. */
+/* One event on its way. Allocated by ingest_item_new(), owned by the caller until ingest_submit() succeeds,
+ * by the queue until group->done is called, then by the caller again, who frees it. */
 struct ingest_group;
 struct ingest_item {
-	struct ingest_item *next;    /* queue link */
+	struct ingest_item *next; /* queue link */
 	struct ingest_group *group;
-	struct arena arena;          /* owns all texts of the event */
+	struct arena arena; /* owns all texts of the event */
 	struct event event;
-	struct buf copy_row;         /* encoded for COPY by ingest_item_seal(), on the submitter's thread */
+	struct buf copy_row; /* encoded for COPY by ingest_item_seal(), on the submitter's thread */
 	enum ingest_outcome outcome;
-	size_t index;                /* position in its group */
+	size_t index; /* position in its group */
 };
 
-/* Items submitted together by one request; all of one user, at least one. done() is called exactly once, from the writer's thread, when the last item has its outcome; it must be
- * quick and must not block. */
+/* Items submitted together by one request; all of one user, at least one. done() is called exactly once, from
+ * the writer's thread, when the last item has its outcome; it must be quick and must not block. */
 struct ingest_group {
 	void (*done)(struct ingest_group *g);
 	void *owner;
 	struct ingest_item **items;
 	size_t n_items;
-	size_t pending;      /* the writer's */
+	size_t pending;	     /* the writer's */
 	int64_t deadline_us; /* monotonic: items not begun by then become INGEST_UNAVAILABLE */
 };
 
 struct ingest_settings {
-	size_t max_queued_items;     /* e.g. 20,000 */
-	size_t max_queued_bytes;     /* e.g. 64 MiB, arena + copy_row; the batch being committed is not counted */
-	size_t max_batch_items;      /* e.g. 5,000 in one commit */
-	int64_t statement_us;        /* deadline of a database call */
-	int64_t outcome_us;          /* how long an unknown outcome is pursued before giving up: e.g. 10 s */
+	size_t max_queued_items; /* e.g. 20,000 */
+	size_t max_queued_bytes; /* e.g. 64 MiB, arena + copy_row; the batch being committed is not counted */
+	size_t max_batch_items;	 /* e.g. 5,000 in one commit */
+	int64_t statement_us;	 /* deadline of a database call */
+	int64_t outcome_us;	 /* how long an unknown outcome is pursued before giving up: e.g. 10 s */
 };
 
 struct ingest;
 /* Starts the writer thread. ERR_NO_MEMORY. */
 enum err ingest_start(const struct ingest_settings *s, const struct db_settings *db, struct ingest **ret);
-/* Finishes what is queued (bounded by deadline_us, monotonic), then stops and frees. Everything left is done as INGEST_UNAVAILABLE. */
+/* Finishes what is queued (bounded by deadline_us, monotonic), then stops and frees. Everything left is done
+ * as INGEST_UNAVAILABLE. */
 void ingest_stop(struct ingest *in, int64_t deadline_us);
 
 /* NULL without memory. The arena is ready with a cap of 64 KiB. */
@@ -64,14 +68,16 @@ void ingest_item_free(struct ingest_item *item);
 /* Call when item->event is complete: encodes the COPY row. ERR_NO_MEMORY. */
 enum err ingest_item_seal(struct ingest_item *item);
 
-/* Queues all items of the group or none. ERR_OVERLOADED: the queue is full; ERR_DRAINING: stopping; ERR_NO_MEMORY. Thread-safe,
- * never blocks on the database. Fair between users: a batch takes equally from each, and a user may hold at most twice of
- * what is left free (alone two thirds of the queue, k flooding users 2/(2k+1) each), so that others always find room. */
+/* Queues all items of the group or none. ERR_OVERLOADED: the queue is full; ERR_DRAINING: stopping;
+ * ERR_NO_MEMORY. Thread-safe, never blocks on the database. Fair between users: a batch takes equally from
+ * each, and a user may hold at most twice of what is left free (alone two thirds of the queue, k flooding
+ * users 2/(2k+1) each), so that others always find room. */
 enum err ingest_submit(struct ingest *in, struct ingest_group *g);
 
-/* SHA-256 over the canonical encoding of the validated fields of an event that the caller sent: provider, model, usage, reported
- * cost, reported tier, geo, residency, project, customer, tags, metadata, status, response id, latency. Fields assigned by the server (id,
- * received_at, cost, tier charged, catalogue version ...) are left out; occurred_at only if the caller gave it (with_time). */
+/* SHA-256 over the canonical encoding of the validated fields of an event that the caller sent: provider,
+ * model, usage, reported cost, reported tier, geo, residency, project, customer, tags, metadata, status,
+ * response id, latency. Fields assigned by the server (id, received_at, cost, tier charged, catalogue version
+ * ...) are left out; occurred_at only if the caller gave it (with_time). */
 void ingest_fingerprint(const struct event *e, bool with_time, uint8_t out[32]);
 
 /* How long until the queue is likely to have room, seconds 1..30 with jitter: for Retry-After. */

@@ -5,9 +5,10 @@
 #include "llmlab/core/price.h"
 #include "rule.h"
 
-#define CALLS_MIN	 100
-#define INPUT_TOKENS_MIN 1024 /* the shortest prompt that OpenAI and Anthropic cache by their documentation  \
-			       */
+#define CALLS_MIN 100
+#define INPUT_TOKENS_MIN                                                                                     \
+	1024 /* the shortest prompt that OpenAI and Anthropic cache by their documentation                   \
+	      */
 #define WORTH_ATTO 1000000000000000000LL /* models that cost less than 1 USD are not worth the work */
 
 /* The record's price of a million input tokens, and of a million read from the cache; false if there is no

@@ -95,6 +95,7 @@ static struct event full_event(const struct uuid *user_id, const char *when)
 	e.requested_tier = "flex";
 	e.inference_geo = "us";
 	e.data_residency = "eu";
+	e.search_context_size = "low";
 	e.project = "web";
 	e.customer = "\xc3\xa9t\xc3\xa9 \"x\"\\";
 	e.tags_json = "{\"env\": \"prod\", \"team\": \"a\"}";
@@ -145,7 +146,8 @@ static void expect_equal(const struct event *got, const struct event *want)
 		{got->price_rule, want->price_rule}, {got->price_lines, want->price_lines},
 		{got->catalogue_version, want->catalogue_version}, {got->service_tier, want->service_tier},
 		{got->requested_tier, want->requested_tier}, {got->inference_geo, want->inference_geo},
-		{got->data_residency, want->data_residency}, {got->project, want->project},
+		{got->data_residency, want->data_residency},
+		{got->search_context_size, want->search_context_size}, {got->project, want->project},
 		{got->customer, want->customer}, {got->tags_json, want->tags_json},
 		{got->metadata_json, want->metadata_json}, {got->status, want->status},
 		{got->response_id, want->response_id}};
@@ -374,10 +376,9 @@ START_TEST(load_finds_those_that_are_stored)
 	const struct event_ref refs[4] = {{user, e[1].occurred_at_us, e[1].id},
 		{other, e[1].occurred_at_us, e[1].id}, {user, e[0].occurred_at_us, e[0].id},
 		{user, e[0].occurred_at_us + 1, e[0].id}};
-	struct arena *arenas[4] = {&arena, &arena, &arena, &arena};
 	struct event got[4];
 	bool found[4];
-	ck_assert_int_eq(events_load(conn, refs, 4, &arena, arenas, got, found), ERR_OK);
+	ck_assert_int_eq(events_load(conn, refs, 4, &arena, got, found), ERR_OK);
 	ck_assert(found[0] && !found[1] && found[2] && !found[3]);
 	expect_equal(&got[0], &e[1]);
 	expect_equal(&got[2], &e[0]);

@@ -201,7 +201,7 @@ START_TEST(tokens_purge_deletes_expired_only)
 	const struct uuid user_id = new_user();
 	const struct uuid dead = uuid_v4();
 	const struct uuid live = uuid_v4();
-	ck_assert_int_eq(tokens_revoke(conn, &user_id, &dead, clock_now_us() - US_PER_HOUR), ERR_OK);
+	ck_assert_int_eq(tokens_revoke(conn, &user_id, &dead, clock_now_us() - 3 * US_PER_DAY), ERR_OK);
 	ck_assert_int_eq(tokens_revoke(conn, &user_id, &live, clock_now_us() + US_PER_HOUR), ERR_OK);
 	ck_assert_int_eq(tokens_purge(conn), ERR_OK);
 	bool revoked = true;

@@ -139,6 +139,7 @@ static struct http_settings settings = {.host = "127.0.0.1",
 	.body_us = 10 * US_PER_SECOND,
 	.request_us = 20 * US_PER_SECOND,
 	.idle_us = 10 * US_PER_SECOND,
+	.max_body_memory_bytes = 1024 * 1024,
 	.max_body_bytes = 1024,
 	.max_batch_bytes = 4096,
 	.cors_origins = "https://a.example"};
@@ -161,7 +162,10 @@ static void start(void)
 static void stop(void)
 {
 	if (server != NULL)
-		ck_assert(http_stop(server, clock_mono_us() + 5 * US_PER_SECOND));
+		{
+		ck_assert(http_drain(server, clock_mono_us() + 5 * US_PER_SECOND));
+		ck_assert(http_stop(server));
+	}
 	server = NULL;
 	completer.stop = true;
 	pthread_join(completer.thread, NULL);
@@ -427,7 +431,8 @@ END_TEST
 static void *stop_now(void *arg)
 {
 	bool *clean = arg;
-	*clean = http_stop(server, clock_mono_us() + 10 * US_PER_SECOND);
+	*clean = http_drain(server, clock_mono_us() + 10 * US_PER_SECOND);
+	*clean = http_stop(server) && *clean;
 	return NULL;
 }
 

@@ -12,6 +12,7 @@ static struct event base(void)
 		.requested_tier = "flex",
 		.inference_geo = "us",
 		.data_residency = "eu",
+		.search_context_size = "low",
 		.project = "web",
 		.customer = "acme",
 		.tags_json = "{\"a\":\"b\"}",
@@ -37,10 +38,10 @@ START_TEST(fingerprint_of_another_text_differs)
 {
 	static const size_t offsets[] = {offsetof(struct event, provider), offsetof(struct event, model),
 		offsetof(struct event, requested_tier), offsetof(struct event, inference_geo),
-		offsetof(struct event, data_residency), offsetof(struct event, project),
-		offsetof(struct event, customer), offsetof(struct event, tags_json),
-		offsetof(struct event, metadata_json), offsetof(struct event, status),
-		offsetof(struct event, response_id)};
+		offsetof(struct event, data_residency), offsetof(struct event, search_context_size),
+		offsetof(struct event, project), offsetof(struct event, customer),
+		offsetof(struct event, tags_json), offsetof(struct event, metadata_json),
+		offsetof(struct event, status), offsetof(struct event, response_id)};
 	static const char *const values[] = {"other", "", NULL};
 	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++)
 		for (size_t v = 0; v < 3; v++) {

@@ -158,8 +158,9 @@ START_TEST(database_away_answers_by_the_deadline_and_recovers)
 	kill(backend, SIGCONT);
 	kill(postmaster, SIGCONT);
 	ck_assert_uint_eq(count_outcomes(g, INGEST_UNAVAILABLE), 25);
-	/* The deadline, one connection attempt of 1 s and one statement of 0.2 s at most. */
-	ck_assert_int_lt(took_us, 2 * US_PER_SECOND);
+	/* The deadline, one connection attempt of 1 s and one statement of 0.2 s; the rest is for a busy
+	 * machine. */
+	ck_assert_int_lt(took_us, 4 * US_PER_SECOND);
 	struct test_group *after = group_of(plain_event(&user, "2026-03-01T00:00:00Z"), 5, NULL);
 	expect_all(after, INGEST_STORED);
 	ck_assert_int_eq(events_of(&user), 6);

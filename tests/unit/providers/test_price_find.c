@@ -65,6 +65,11 @@ static const struct find_case find_cases[] = {
 		"prefix:stripped"},
 	{"azure", "azure/gpt-4", NULL, "azure", "openai/gpt-4", "equals:fallback:stripped"},
 	{"openai", "openai/gpt-4", NULL, "openai", "openai/gpt-4", "equals:stripped"},
+	/* a name of its own: the same record with and without the provider */
+	{"together", "togetherai/gryphe/mythomax-l2-13b", NULL, "together", "together/Gryphe/MythoMax-L2-13b",
+		"equals:stripped"},
+	{NULL, "togetherai/gryphe/mythomax-l2-13b", NULL, "together", "together/Gryphe/MythoMax-L2-13b",
+		"equals"},
 	/* from the address */
 	{NULL, "gpt-4", "https://api.openai.com/v1", "openai", "openai/gpt-4", "equals"},
 	{NULL, "gpt-4", "HTTPS://API.OPENAI.COM/v1", "openai", "openai/gpt-4", "equals"},

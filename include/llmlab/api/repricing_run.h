@@ -1,0 +1,20 @@
+#ifndef LLMLAB_API_REPRICING_RUN_H
+#define LLMLAB_API_REPRICING_RUN_H
+
+#include "llmlab/core/catalogue.h"
+#include "llmlab/db/repricing.h"
+#include "llmlab/providers/own_prices.h"
+
+/* Re-pricing by the catalogue and the own prices of this moment; shared by the endpoint and the background.
+ */
+
+/* The next chunk (db/repricing.h), really or as a preview. Also ERR_UNAVAILABLE: the user's own prices are
+ * not known just now. */
+enum err repricing_run_chunk(struct db_conn *c, struct repricing *r, bool preview);
+
+/* Whether there is a record for calls of this provider and model as they are stored, at any time. False: none
+ * of them can be priced. */
+bool repricing_has_record(
+	const struct catalogue *c, const struct own_prices *own, const char *provider, const char *model);
+
+#endif

@@ -1,0 +1,98 @@
+#ifndef LLMLAB_DB_REPRICING_H
+#define LLMLAB_DB_REPRICING_H
+
+#include "llmlab/core/event.h"
+#include "llmlab/db/conn.h"
+
+/* New prices for recorded events, chunk by chunk, and the ledger that says what was changed. What a new price
+ * is comes from the caller. Besides the errors named here, every call has those of db/conn.h, and
+ * ERR_NO_MEMORY. */
+
+#define REPRICING_CHUNK_EVENTS 2000 /* of one transaction */
+#define REPRICING_REASON_MAX   500  /* characters */
+
+enum repricing_state { REPRICING_RUNNING, REPRICING_DONE, REPRICING_FAILED };
+/* "running", "done", "failed"; static. */
+const char *repricing_state_name(enum repricing_state s);
+
+/* What changed for one provider and model; unpriced events count nothing in the costs. */
+struct repricing_sum {
+	const char *provider, *model; /* in the arena of the sums */
+	int64_t events;
+	struct money old_cost, new_cost;
+};
+/* Sums by provider, then model (byte order). Begin with {.arena = ...}. */
+struct repricing_sums {
+	struct arena *arena;
+	struct repricing_sum *rows;
+	size_t n, size;
+};
+
+struct repricing {
+	struct uuid user_id, id;
+	bool stored;	/* it is a row already; else it becomes one with the first event that it changes */
+	bool automatic; /* only unpriced events of one provider and model */
+	bool has_api_key;
+	struct uuid api_key_id;
+	const char *reason;	      /* NULL: none */
+	int64_t from_us, to_us;	      /* [from, to) */
+	const char *provider, *model; /* NULL: any; both are given if automatic */
+	enum repricing_state state;
+	int64_t cursor_at_us; /* everything up to this event is done; from_us and a zero id at the start */
+	struct uuid cursor_id;
+	int64_t events_examined, events_changed;
+	struct money range_old_cost, range_new_cost; /* of all examined events */
+	int64_t created_at_us, finished_at_us;	     /* 0: not yet */
+	struct repricing_sums sums;		     /* of the changed events, where the call says so */
+};
+
+/* What an event is to become. */
+struct repriced {
+	bool has_cost;
+	struct money cost;
+	bool has_catalogue_cost;
+	struct money catalogue_cost;
+	const char *pricing_status, *price_rule, *catalogue_version, *service_tier;
+	const char *price_record, *price_lines; /* NULL: none */
+};
+/* The new price of an event; texts static or in the arena. False: leave it as it is. Called with rows locked:
+ * must not block. */
+typedef bool repricing_price(void *arg, const struct event *e, struct arena *arena, struct repriced *ret);
+
+/* The next chunk of *r in one transaction: events, ledger, rollup, cursor and sums together, or nothing. A
+ * stored one goes on from where it is stored, whoever moved it there; *r says afterwards how far it is, its
+ * state too (r->sums is not touched). ERR_NOT_FOUND: it is gone. ERR_CONFLICT: an automatic one, and
+ * another server is at this user's. ERR_DB_LOST: unknown whether this chunk was
+ * done; the row knows, so go on with what repricings_find() says. Locks in the order of the ingest writer:
+ * events, then rollup rows by key. */
+enum err repricing_apply_chunk(
+	struct db_conn *c, struct repricing *r, repricing_price *price, void *arg, int64_t max_events);
+/* The same without changing anything: *r moves in memory only, and what would change is added to r->sums. */
+enum err repricing_preview_chunk(
+	struct db_conn *c, struct repricing *r, repricing_price *price, void *arg, int64_t max_events);
+
+/* Stores a new one (id, range, filter, who, why) with its cursor at the start. */
+enum err repricings_insert(struct db_conn *c, struct repricing *r);
+/* Ends one that cannot go on; what it has done stays. */
+enum err repricings_fail(struct db_conn *c, const struct uuid *user_id, const struct uuid *id);
+/* Puts one that cannot go on just now behind the others that wait. */
+enum err repricings_delay(struct db_conn *c, const struct uuid *user_id, const struct uuid *id);
+/* With sums. ERR_NOT_FOUND also for another user's. */
+enum err repricings_find(struct db_conn *c, const struct uuid *user_id, const struct uuid *id,
+	struct arena *arena, struct repricing *ret);
+/* Newest first, those before `before` (NULL: from the newest), at most limit; with sums. */
+enum err repricings_list(struct db_conn *c, const struct uuid *user_id, const struct uuid *before, int limit,
+	struct arena *arena, struct repricing **ret, size_t *ret_n);
+/* The one that has been waiting longest among those that are running and had no chunk for idle_us; without
+ * sums. ERR_NOT_FOUND: none. */
+enum err repricings_next_idle(struct db_conn *c, int64_t idle_us, struct arena *arena, struct repricing *ret);
+
+/* How many events the rollup counts in the range (whole quarters of an hour, so never too few). */
+enum err repricing_count(struct db_conn *c, const struct repricing *r, int64_t *ret);
+
+/* Adds to the row of provider and model. False without memory, or if a sum does not fit. */
+bool repricing_sums_add(struct repricing_sums *s, const struct repricing_sum *add);
+/* Both totals. False if one does not fit. */
+bool repricing_sums_total(const struct repricing_sums *s, struct money *ret_old, struct money *ret_new);
+
+#endif
