@@ -1,12 +1,12 @@
 """Own prices, what has no price, and re-pricing: every number is worked out by hand or compared digit by digit."""
+import subprocess
 import threading
-import time
 from decimal import Decimal
 
 import pytest
 
 from llmlab_client import sign_up, unique
-from llmlab_server import assert_rollups_equal_events, new_secret, query, wait_for
+from llmlab_server import assert_rollups_equal_events, environment, find_binary, new_secret, query, wait_for
 
 DAY = "2026-03-02"
 RANGE = {"from": "2026-03-01", "to": "2026-03-31"}
@@ -508,3 +508,62 @@ def test_key_that_may_only_read_changes_no_price(user):
     assert reader.post("/api/pricing/overrides", OWN).status == 403
     assert reader.post("/api/pricing/reprice", {**RANGE, "dry_run": True}).status == 403
     reader.close()
+
+
+# ---- command line ----
+
+def run(*arguments, **environment_):
+    done = subprocess.run([find_binary(), *arguments], capture_output=True, text=True, timeout=120,
+                          env=environment(**environment_), stdin=subprocess.DEVNULL, cwd="/")
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_price_command_prints_the_breakdown():
+    code, out, err = run("price", "gpt-4", "--input", "1000", "--output", "500", "--at", "yesterday")
+    assert (code, out) == (2, "") and "--at" in err
+    code, out, err = run("price", "gpt-4", "--input", "1000", "--output", "500", "--tier", "batch", "--at", DAY + "T10:00:00Z")
+    assert code == 0, err
+    # 1,000 x 15 + 500 x 30 per million
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0][0] == "openai/gpt-4," and "batch" in rows[0]
+    assert rows[1][0] == "input" and rows[1][-1] == "0.015"
+    assert rows[2][0] == "output" and rows[2][-1] == "0.015"
+    assert rows[3] == ["total", "0.03", "USD"]
+
+
+@pytest.mark.parametrize("arguments, code", [
+    ((), 2), (("a", "b"), 2), (("gpt-4", "--inptu", "1"), 2), (("gpt-4", "--input"), 2), (("gpt-4", "--input", "-1"), 2),
+    (("gpt-4", "--input", "1", "--cache-read", "2"), 2), (("gpt-4", "--unit", "x=1"), 2), (("no-such-model", "--input", "1"), 1),
+    (("whisper-1", "--provider", "openai", "--unit", "input_second=9.5"), 0), (("--help",), 0)])
+def test_price_command_exit_codes(arguments, code):
+    assert run("price", *arguments)[0] == code
+
+
+def test_reprice_command_previews_and_applies(server, user):
+    user.track(**call())
+    add(user, **OWN)
+    url = f"http://127.0.0.1:{server.port}"
+    common = ("reprice", "--url", url, "--from", "2026-03-01", "--to", "2026-03-31", "--model", "gpt-4")
+    code, out, err = run(*common, LLMLAB_KEY=user.token)
+    assert code == 0 and "preview" in out, err
+    row = next(line.split() for line in out.splitlines() if line.startswith("openai"))
+    assert row == ["openai", "gpt-4", "1", "0.06", "0.0060625"]
+    assert total(user)["total_cost"] == Decimal("0.06")
+    code, out, err = run(*common, "--apply", "--reason", "contract", LLMLAB_KEY=user.token)
+    assert code == 0 and "preview" not in out, err
+    assert total(user)["total_cost"] == Decimal("0.0060625")
+    assert user.ok("GET", "/api/pricing/repricings")["repricings"][0]["reason"] == "contract"
+    assert run(*common, LLMLAB_KEY="wrong")[0] == 1
+    assert run("reprice", "--from", "x", LLMLAB_KEY="x")[0] == 2
+    code, _, err = run("reprice", "--url", url, "--from", "x", "--to", "2026-03-31", LLMLAB_KEY=user.token)
+    assert code == 1 and "400" in err
+
+
+def test_reprice_command_waits_for_the_background(server, user):
+    fill(user, 26000)
+    add(user, **OWN)
+    code, out, err = run("reprice", "--url", f"http://127.0.0.1:{server.port}", "--from", "2026-03-01", "--to", "2026-03-31",
+                         "--apply", LLMLAB_KEY=user.token)
+    assert code == 0, err
+    row = next(line.split() for line in out.splitlines() if line.startswith("openai"))
+    assert row == ["openai", "gpt-4", "26000", "1560", "157.625"]

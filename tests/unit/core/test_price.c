@@ -249,6 +249,8 @@ static const struct own_case own_cases[] = {
 	{"other", "llama", "selfhosted", "llama", "1", "equals"},
 	{"mine", "llama", "Mine", "llama", "5", "override"}, /* a provider the catalogue does not know */
 	{"mine", "llama", "theirs", "llama", NULL, "unknown_provider"},
+	{"unknown", "nothing", NULL, "nothing", "5", "override"}, /* nobody named a provider */
+	{"unknown", "nothing", "theirs", "nothing", NULL, "unknown_provider"},
 	{"selfhosted", "other", "selfhosted", "models/llama", "1", "equals:stripped"},
 	{"selfhosted", "other", "selfhosted", "nothing", NULL, "unknown_model"},
 };
