@@ -360,6 +360,7 @@ struct reply api_budgets_set(struct http_request *rq)
 		return reply_problem(rq, &p);
 	struct budget_body body = {.period = NULL};
 	struct budget b = {.n_thresholds = 0};
+	api_query_allow(rq, (const char *const[]){NULL}, &p);
 	json_decode(&doc, doc.root, FIELDS, sizeof FIELDS / sizeof FIELDS[0], &body, "", &p);
 	read_budget(rq, &body, &b, &p);
 	const struct reply r = problem_none(&p) ? store_budget(rq, &b) : reply_problem(rq, &p);

@@ -65,6 +65,26 @@ static bool is_passing(enum err e)
 	       e == ERR_UNAVAILABLE || e == ERR_CONFLICT;
 }
 
+/* A full list is forgotten: everybody's backlog is looked at instead. */
+static void add_task(struct repricer *r, const struct task *t)
+{
+	for (size_t i = 0; i < r->n_tasks; i++) {
+		struct task *const known = &r->tasks[i];
+		if (known->all == t->all && (t->all || uuid_equal(&known->user_id, &t->user_id)) &&
+			known->again == t->again) {
+			if (known->due_mono_us > t->due_mono_us)
+				known->due_mono_us = t->due_mono_us;
+			return;
+		}
+	}
+	if (r->n_tasks < TASKS_MAX) {
+		r->tasks[r->n_tasks++] = *t;
+		return;
+	}
+	r->tasks[0] = (struct task){.all = true, .due_mono_us = t->due_mono_us, .again = true};
+	r->n_tasks = 1;
+}
+
 /* ---- what was begun ---- */
 
 static void give_up(struct repricer *r, const struct repricing *job, enum err e)
@@ -172,7 +192,8 @@ static enum err price_backlog(struct repricer *r, const struct unpriced_model *m
 	return is_passing(e) ? e : ERR_OK;
 }
 
-/* One page of names; *after moves to its end, its texts in the arena. */
+/* One page of names; *after moves to its end, its texts in the arena. A user who cannot be served just now
+ * becomes a task of his own; the database being away ends it. */
 static enum err sweep_page(struct repricer *r, const struct task *t, struct unpriced_model *after, bool first,
 	struct arena *arena, bool *ret_end)
 {
@@ -180,22 +201,23 @@ static enum err sweep_page(struct repricer *r, const struct task *t, struct unpr
 	size_t n;
 	enum err e = unpriced_names(
 		r->db, t->all ? NULL : &t->user_id, first ? NULL : after, NAMES_PAGE, arena, &names, &n);
+	for (size_t i = 0; e == ERR_OK && i < n && !is_stopping(r); i++) {
+		e = price_backlog(r, &names[i]);
+		if (e == ERR_OK || e == ERR_DATABASE_UNAVAILABLE || e == ERR_DB_LOST)
+			continue;
+		add_task(r, &(struct task){
+				    .user_id = names[i].user_id, .due_mono_us = clock_mono_us() + FAILED_US});
+		e = ERR_OK;
+	}
 	if (e != ERR_OK)
 		return e;
-	bool delayed = false;
-	for (size_t i = 0; i < n && !is_stopping(r); i++) {
-		e = price_backlog(r, &names[i]);
-		if (e == ERR_DATABASE_UNAVAILABLE || e == ERR_DB_LOST)
-			return e;
-		delayed = delayed || e != ERR_OK;
-	}
 	*ret_end = n < NAMES_PAGE;
 	if (n > 0)
 		*after = names[n - 1];
-	return delayed ? ERR_UNAVAILABLE : ERR_OK;
+	return ERR_OK;
 }
 
-/* ERR_OK: everything that has a price now is priced (or failed for good). */
+/* ERR_OK: everything that has a price now is priced, will be by another task, or has failed for good. */
 static enum err sweep(struct repricer *r, const struct task *t)
 {
 	struct arena arenas[2];
@@ -204,14 +226,10 @@ static enum err sweep(struct repricer *r, const struct task *t)
 	struct unpriced_model after = {.provider = NULL};
 	enum err e = ERR_OK;
 	bool end = false;
-	for (int page = 0; !end && !is_stopping(r); page++) {
+	for (int page = 0; e == ERR_OK && !end && !is_stopping(r); page++) {
 		struct arena *const arena = &arenas[page % 2]; /* the other holds `after` */
 		arena_release(arena);
-		const enum err of_page = sweep_page(r, t, &after, page == 0, arena, &end);
-		if (of_page != ERR_OK)
-			e = of_page;
-		if (of_page != ERR_OK && of_page != ERR_UNAVAILABLE)
-			break;
+		e = sweep_page(r, t, &after, page == 0, arena, &end);
 		go_on_with_all(r);
 	}
 	arena_release(&arenas[0]);
@@ -220,26 +238,6 @@ static enum err sweep(struct repricer *r, const struct task *t)
 }
 
 /* ---- when ---- */
-
-/* A full list is forgotten: everybody's backlog is looked at instead. */
-static void add_task(struct repricer *r, const struct task *t)
-{
-	for (size_t i = 0; i < r->n_tasks; i++) {
-		struct task *const known = &r->tasks[i];
-		if (known->all == t->all && (t->all || uuid_equal(&known->user_id, &t->user_id)) &&
-			known->again == t->again) {
-			if (known->due_mono_us > t->due_mono_us)
-				known->due_mono_us = t->due_mono_us;
-			return;
-		}
-	}
-	if (r->n_tasks < TASKS_MAX) {
-		r->tasks[r->n_tasks++] = *t;
-		return;
-	}
-	r->tasks[0] = (struct task){.all = true, .due_mono_us = t->due_mono_us, .again = true};
-	r->n_tasks = 1;
-}
 
 static void note_changes(struct repricer *r)
 {

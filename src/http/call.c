@@ -48,7 +48,7 @@ static struct call *take_spare(struct loop *l)
 static void put_spare(struct call *c)
 {
 	struct loop *l = c->loop;
-	if (l->n_spare >= SPARE_CALLS_MAX) {
+	if (l->n_spare + 1 > SPARE_CALLS_MAX) {
 		arena_release(&c->rq.arena);
 		free(c);
 		return;

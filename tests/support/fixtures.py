@@ -1,5 +1,7 @@
 """Fixtures that the API and the fault tests share. Servers live as long as the test session."""
 import contextlib
+import os
+import signal
 
 import pytest
 
@@ -11,6 +13,11 @@ SHARED = []  # one running server for each database that lives as long as the se
 
 @pytest.fixture(scope="session", autouse=True)
 def no_process_left():
+    def on_sigterm(*_):
+        end_all()
+        os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, on_sigterm)  # a run that takes too long is ended by it
     yield
     left, orphans = end_all()
     assert not left and not orphans, f"processes were left running: {left} {orphans}"
