@@ -34,22 +34,6 @@ void arena_release(struct arena *a)
 	arena_init(a, a->cap_bytes);
 }
 
-void arena_recycle(struct arena *a)
-{
-	struct arena_block *block = a->head;
-	while (block != NULL && block->next != NULL) {
-		struct arena_block *const next = block->next;
-		free(block);
-		block = next;
-	}
-	if (block != NULL) {
-		memset(block->data, 0, block->used);
-		block->used = 0;
-	}
-	arena_init(a, a->cap_bytes);
-	a->head = block;
-}
-
 static void *arena_overflow(struct arena *a)
 {
 	a->overflowed = true;

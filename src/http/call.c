@@ -20,59 +20,9 @@
 /* Exports take seconds to minutes. */
 #define STREAM_RETRY_S 5
 
-/* Requests live and die on their loop's thread, thousands a second: some are kept for the next ones, with the
- * first block of their arenas. Not under a sanitizer, which is to see every use of a request that is over. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SPARE_CALLS_MAX 0U
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SPARE_CALLS_MAX 0U
-#endif
-#endif
-#ifndef SPARE_CALLS_MAX
-#define SPARE_CALLS_MAX 512U
-#endif
-
-static struct call *take_spare(struct loop *l)
-{
-	struct call *c = l->spare;
-	if (c == NULL)
-		return calloc(1, sizeof *c);
-	l->spare = c->next;
-	l->n_spare--;
-	const struct arena arena = c->rq.arena;
-	*c = (struct call){.rq.arena = arena};
-	return c;
-}
-
-static void put_spare(struct call *c)
-{
-	struct loop *l = c->loop;
-	if (l->n_spare + 1 > SPARE_CALLS_MAX) {
-		arena_release(&c->rq.arena);
-		free(c);
-		return;
-	}
-	arena_recycle(&c->rq.arena);
-	c->next = l->spare;
-	l->spare = c;
-	l->n_spare++;
-}
-
-void call_free_spares(struct loop *l)
-{
-	while (l->spare != NULL) {
-		struct call *c = l->spare;
-		l->spare = c->next;
-		arena_release(&c->rq.arena);
-		free(c);
-	}
-	l->n_spare = 0;
-}
-
 struct call *call_new(struct loop *l, struct conn *conn, struct MHD_Connection *mhd, const char *uri)
 {
-	struct call *c = take_spare(l);
+	struct call *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return NULL;
 	c->loop = l;
@@ -80,7 +30,7 @@ struct call *call_new(struct loop *l, struct conn *conn, struct MHD_Connection *
 	c->mhd = mhd;
 	c->state = CALL_READING;
 	c->begin_mono_us = clock_mono_us();
-	c->rq.arena.cap_bytes = REQUEST_ARENA_BYTES;
+	arena_init(&c->rq.arena, REQUEST_ARENA_BYTES);
 	c->uri = arena_strdup(&c->rq.arena, uri);
 	c->rq.app = l->server->hooks.app;
 	c->rq.received_us = clock_now_us();
@@ -119,7 +69,8 @@ void call_free(struct call *c)
 	reply_release(&c->reply);
 	buf_release(&c->body);
 	refund_body(c);
-	put_spare(c);
+	arena_release(&c->rq.arena);
+	free(c);
 }
 
 void call_move(struct call *c, enum call_state from, enum call_state to)

@@ -114,8 +114,6 @@ struct loop {
 	struct call *mailbox;	/* finished requests, newest first */
 	struct stream *streams; /* those that have something for a waiting connection */
 	struct conn *conns;
-	struct call *spare; /* requests that are over, to be used again */
-	unsigned n_spare;
 	unsigned n_conns;
 	int64_t next_scan_us;
 	bool quiesced;
@@ -139,8 +137,6 @@ bool loop_join(struct loop *l);
 /* ---- call.c: the life of a request ---- */
 struct call *call_new(struct loop *l, struct conn *conn, struct MHD_Connection *mhd, const char *uri);
 void call_free(struct call *c);
-/* At the end of a loop: frees the requests that were kept for reuse. */
-void call_free_spares(struct loop *l);
 void call_move(struct call *c, enum call_state from, enum call_state to);
 /* The access handler: called by libmicrohttpd at the end of the headers, for body bytes, at the end of the
  * body, and after each resume. */

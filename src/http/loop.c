@@ -421,7 +421,6 @@ bool loop_join(struct loop *l)
 		next = *stream_next(s);
 		stream_forget(s);
 	}
-	call_free_spares(l);
 	(void)close(l->wake_fd);
 	pthread_mutex_destroy(&l->mailbox_lock);
 	return l->clean;

@@ -73,6 +73,16 @@ static int split_path(const char *uri, struct arena *arena, const char *segments
 	return n;
 }
 
+/* Compares one literal segment of a pattern; moves *at behind it. */
+static bool literal_matches(const char **at, const char *segment)
+{
+	while (**at != '\0' && **at != '/' && **at == *segment) {
+		(*at)++;
+		segment++;
+	}
+	return *segment == '\0' && (**at == '\0' || **at == '/');
+}
+
 /* Compares a pattern ("/api/budgets/{id}") with segments; fills args. */
 static bool pattern_matches(
 	const char *pattern, const char *const *segments, int n, const char *args[HTTP_PATH_ARGS_MAX])
@@ -83,15 +93,15 @@ static bool pattern_matches(
 		if (*at != '/')
 			return false;
 		at++;
-		const size_t len = strcspn(at, "/");
-		if (at[0] == '{') {
-			if (n_args == HTTP_PATH_ARGS_MAX || segments[i][0] == '\0')
+		if (*at != '{') {
+			if (!literal_matches(&at, segments[i]))
 				return false;
-			args[n_args++] = segments[i];
-		} else if (strlen(segments[i]) != len || memcmp(at, segments[i], len) != 0) {
-			return false;
+			continue;
 		}
-		at += len;
+		if (n_args == HTTP_PATH_ARGS_MAX || segments[i][0] == '\0')
+			return false;
+		args[n_args++] = segments[i];
+		at += strcspn(at, "/");
 	}
 	return *at == '\0';
 }

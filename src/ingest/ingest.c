@@ -7,17 +7,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/metrics.h"
 #include "queue.h"
 #include "writer.h"
-
-/* See gather(). */
-#define GATHER_FRACTION 4
-#define GATHER_MAX_US	(2 * US_PER_MS)
-#define GATHER_STEP_NS	50000
 
 struct ingest {
 	struct writer writer;	    /* the thread's */
@@ -76,41 +70,13 @@ static void note_rate(struct ingest *in, size_t n, int64_t elapsed_us)
 	atomic_store_explicit(&in->events_per_second, (7 * before + rate) / 8, memory_order_relaxed);
 }
 
-/* What is queued; more than any batch when stopping. */
-static size_t queued_now(struct ingest *in)
-{
-	pthread_mutex_lock(&in->lock);
-	const size_t n = in->stopping ? SIZE_MAX : in->queue.items;
-	pthread_mutex_unlock(&in->lock);
-	return n;
-}
-
-/* After a commit the clients it answered are about to send again. Taking the first few of them at once would
- * spend a whole commit on them while all others queue: batches would alternate between small and large. So
- * the writer waits until about as many are there as lately came in one batch, but never longer than a
- * fraction of what the commit took; a single client, whose batches are of one, never waits. */
-static void gather(struct ingest *in, size_t usual, int64_t commit_us)
-{
-	const int64_t most_us =
-		commit_us / GATHER_FRACTION < GATHER_MAX_US ? commit_us / GATHER_FRACTION : GATHER_MAX_US;
-	const int64_t until_us = clock_mono_us() + most_us;
-	while (queued_now(in) < usual && clock_mono_us() < until_us) {
-		const struct timespec step = {.tv_nsec = GATHER_STEP_NS};
-		nanosleep(&step, NULL);
-	}
-}
-
 static void *run(void *arg)
 {
 	struct ingest *in = arg;
-	size_t usual = 0; /* of the largest batches lately, forgotten by an eighth with each smaller one */
 	for (size_t n = next_batch(in); n > 0; n = next_batch(in)) {
 		const int64_t begin_us = clock_mono_us();
 		writer_store(&in->writer, in->batch, n);
-		const int64_t took_us = clock_mono_us() - begin_us;
-		note_rate(in, n, took_us);
-		usual = n >= usual ? n : usual - (usual - n + 7) / 8;
-		gather(in, usual, took_us);
+		note_rate(in, n, clock_mono_us() - begin_us);
 	}
 	return NULL;
 }

@@ -22,9 +22,6 @@ void arena_init(struct arena *a, size_t cap_bytes);
 /* Frees everything; the arena can be used again with the same cap. */
 void arena_release(struct arena *a);
 
-/* As arena_release(), but keeps the first block for the next use: for owners that come by the thousand. */
-void arena_recycle(struct arena *a);
-
 /* Zeroed, 16-byte aligned memory; NULL after overflow. Size 0 gives a valid pointer. */
 void *arena_alloc(struct arena *a, size_t bytes);
 

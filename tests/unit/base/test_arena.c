@@ -112,34 +112,12 @@ START_TEST(arena_printf_beyond_cap_gives_null)
 }
 END_TEST
 
-START_TEST(arena_recycle_gives_zeroed_memory_again)
-{
-	struct arena a;
-	arena_init(&a, 100000);
-	char *const first = arena_alloc(&a, 64);
-	memset(first, 'x', 64);
-	memset(arena_alloc(&a, 50000), 'y', 50000);  /* a second block */
-	ck_assert_ptr_null(arena_alloc(&a, 100000)); /* overflows */
-	arena_recycle(&a);
-	ck_assert(!arena_overflowed(&a));
-	ck_assert_uint_eq(a.used_bytes, 0);
-	char *const again = arena_alloc(&a, 64);
-	ck_assert_ptr_eq(again, first);
-	for (size_t i = 0; i < 64; i++)
-		ck_assert_int_eq(again[i], 0);
-	arena_release(&a);
-	arena_recycle(&a); /* nothing to keep */
-	ck_assert_ptr_null(a.head);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *const suite = suite_create("arena");
 	TCase *const tc = tcase_create("arena");
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, arena_alloc_any_size_is_aligned_and_zero);
-	tcase_add_test(tc, arena_recycle_gives_zeroed_memory_again);
 	tcase_add_test(tc, arena_alloc_beyond_cap_overflows_for_ever);
 	tcase_add_test(tc, arena_alloc_larger_than_a_block_keeps_earlier_memory);
 	tcase_add_test(tc, arena_alloc_impossible_size_overflows);
