@@ -96,7 +96,8 @@ def main():
     parser.add_argument("--build", default=str(ROOT / "build" / "release"))
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--loops", type=int, default=1)
+    parser.add_argument("--loops", type=int, default=1, help="of the bare loop")
+    parser.add_argument("--warmup", type=int, default=5, help="seconds")
     args = parser.parse_args()
     work = tempfile.mkdtemp(prefix="llmlab-bench-")
     os.chmod(work, 0o755)
@@ -115,7 +116,7 @@ def main():
         idle_kib = idle_memory(port, server.pid)
         print(f"idle memory with 1,000 connections: {idle_kib / 1024:.1f} MiB (server process)")
         rows = {}
-        wrk(port, 64, 2, f"{work}/track.lua")
+        wrk(port, 256, args.warmup, f"{work}/track.lua")
         for _ in range(args.rounds):
             for connections in (32, 256, 1024):
                 b = wrk(bare_port, connections, args.seconds, f"{work}/track.lua")
