@@ -260,12 +260,8 @@ static struct reply answer_page(const struct repricing *rows, size_t n, size_t p
 {
 	const size_t shown = n < page ? n : page;
 	struct buf body;
-	buf_init(&body, API_ANSWER_MAX_BYTES);
 	struct json_writer w;
-	jw_init(&w, &body);
-	jw_object_begin(&w, NULL);
-	jw_i64(&w, "count", (int64_t)shown);
-	jw_array_begin(&w, "repricings");
+	api_page_begin(&w, &body, "repricings", shown);
 	for (size_t i = 0; i < shown; i++)
 		write_repricing(&w, &rows[i], false);
 	jw_array_end(&w);
@@ -280,8 +276,7 @@ struct reply api_pricing_repricings(struct http_request *rq)
 	arena_init(&arena, ANSWER_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){"limit", "cursor", NULL}, &p);
-	const int limit = (int)api_query_i64(rq, "limit", 1, API_PAGE_MAX, API_PAGE_DEFAULT, &p);
+	const int limit = api_page_limit(rq, &p);
 	struct uuid before;
 	const bool goes_on = id_cursor_read(rq, &before, &p);
 	if (!problem_none(&p))

@@ -233,3 +233,18 @@ bool api_change_percent(struct money current, struct money previous, double *ret
 	*ret = (double)change / (double)previous.atto * 100;
 	return true;
 }
+
+int api_page_limit(const struct http_request *rq, struct problem *p)
+{
+	api_query_allow(rq, (const char *const[]){"limit", "cursor", NULL}, p);
+	return (int)api_query_i64(rq, "limit", 1, API_PAGE_MAX, API_PAGE_DEFAULT, p);
+}
+
+void api_page_begin(struct json_writer *w, struct buf *body, const char *plural, size_t shown)
+{
+	buf_init(body, API_ANSWER_MAX_BYTES);
+	jw_init(w, body);
+	jw_object_begin(w, NULL);
+	jw_i64(w, "count", (int64_t)shown);
+	jw_array_begin(w, plural);
+}

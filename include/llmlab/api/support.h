@@ -65,4 +65,10 @@ int128 api_average(struct money total, int64_t calls);
 /* (current - previous) / previous in per cent for statistics; false if previous is 0. */
 bool api_change_percent(struct money current, struct money previous, double *ret);
 
+/* Lists: the parameters `limit` and `cursor` and no others; returns the limit. Problems are named in *p. */
+int api_page_limit(const struct http_request *rq, struct problem *p);
+/* Begins a list's answer in *body: {"count":shown,"<plural>":[ ... ; the caller writes the items, ends the array, writes next_cursor and
+ * ends the object. */
+void api_page_begin(struct json_writer *w, struct buf *body, const char *plural, size_t shown);
+
 #endif
