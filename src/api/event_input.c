@@ -155,6 +155,14 @@ static bool check_sources(struct reading *r)
 	return n <= 1;
 }
 
+/* Elsewhere null is as good as absent; a count that its sender has lost must not become 0. */
+static void refuse_null_counts(struct reading *r)
+{
+	for (enum usage_count c = 0; c < USAGE_COUNTS; c++)
+		if (json_is_null(json_object_get(r->object, usage_count_name(c))))
+			problem_add(r->p, usage_count_name(c), "must be a number, not null");
+}
+
 static void read_counts(struct reading *r)
 {
 	for (enum usage_count c = 0; c < USAGE_COUNTS; c++)
@@ -489,7 +497,10 @@ static void read_context(struct reading *r)
 	const struct body *const b = &r->body;
 	const struct usage_report *const u = &r->report;
 	const bool fast = u->speed != NULL && strcmp(u->speed, "fast") == 0;
-	e->requested_tier = first_of(b->service_tier, fast ? u->speed : u->service_tier);
+	/* "auto" leaves the choice to the provider, whose answer says what it was. */
+	const bool chosen = b->service_tier != NULL && strcasecmp(b->service_tier, "auto") != 0;
+	const char *const reported = fast ? u->speed : u->service_tier;
+	e->requested_tier = chosen ? b->service_tier : first_of(reported, b->service_tier);
 	e->inference_geo = first_of(b->inference_geo, u->inference_geo);
 	e->data_residency = b->data_residency;
 	e->search_context_size = u->search_context_size;
@@ -600,6 +611,7 @@ static enum err price(struct reading *r)
 static enum err read_all(struct reading *r)
 {
 	json_decode(r->doc, r->object, FIELDS, sizeof FIELDS / sizeof FIELDS[0], &r->body, "", r->p);
+	refuse_null_counts(r);
 	if (!json_is_object(r->object))
 		return r->p->code;
 	read_usage(r);

@@ -184,7 +184,8 @@ static bool read_source(const struct reading *r, const struct usage_source *s, i
 	for (size_t i = 0; i < s->n_places; i++) {
 		const json_t *const v = path_value(&s->places[i], 0, r->usage);
 		int64_t value = 0;
-		if (v == NULL)
+		/* Mistral sends {} for seconds of audio where there was none. */
+		if (v == NULL || (json_is_object(v) && json_object_size(v) == 0))
 			continue;
 		if (!read_number(r, v, &s->places[i], scale, max, &value))
 			return false;

@@ -132,6 +132,38 @@ START_TEST(event_input_every_bad_field_is_named_at_once)
 }
 END_TEST
 
+START_TEST(event_input_null_count_is_refused)
+{
+	ck_assert_int_eq(
+		read_body("{\"model\":\"gpt-4\",\"input_tokens\":null,\"output_tokens\":0}"), ERR_VALIDATION);
+	ck_assert_str_eq(p.fields[0].field, "input_tokens");
+}
+END_TEST
+
+START_TEST(event_input_tier_auto_takes_what_the_provider_says)
+{
+	/* gpt-5.4 priority: 1,000 x 5 + 100 x 30 per million = 0.005 + 0.003 = 0.008 */
+	const struct event *const e =
+		taken("{\"provider\":\"openai\",\"service_tier\":\"auto\",\"response\":{\"id\":\"c1\","
+		      "\"object\":\"chat.completion\",\"model\":\"gpt-5.4\",\"service_tier\":\"priority\","
+		      "\"usage\":"
+		      "{\"prompt_tokens\":1000,\"completion_tokens\":100,\"total_tokens\":1100}}}");
+	ck_assert_str_eq(e->service_tier, "priority");
+	ck_assert(e->cost.atto == (int128)8 * 1000000000000000);
+}
+END_TEST
+
+START_TEST(event_input_empty_object_for_a_number_is_absent)
+{
+	const struct event *const e =
+		taken("{\"provider\":\"mistral\",\"model\":\"mistral-large-latest\",\"usage\":{\"prompt_"
+		      "tokens\":100,"
+		      "\"completion_tokens\":10,\"total_tokens\":110,\"prompt_audio_seconds\":{}}}");
+	ck_assert(e->has_cost);
+	ck_assert_int_eq(e->usage.counts[USAGE_input_tokens], 100);
+}
+END_TEST
+
 START_TEST(event_input_without_anything_used_is_refused)
 {
 	ck_assert_str_eq(blamed("{\"model\":\"gpt-4\"}"), "input_tokens");
@@ -373,6 +405,9 @@ int main(void)
 	tcase_add_test(t, event_input_unknown_names_are_unpriced);
 	tcase_add_test(t, event_input_every_bad_field_is_named_at_once);
 	tcase_add_test(t, event_input_without_anything_used_is_refused);
+	tcase_add_test(t, event_input_null_count_is_refused);
+	tcase_add_test(t, event_input_tier_auto_takes_what_the_provider_says);
+	tcase_add_test(t, event_input_empty_object_for_a_number_is_absent);
 	tcase_add_test(t, event_input_two_sources_are_refused);
 	tcase_add_test(t, event_input_part_larger_than_whole_is_refused);
 	tcase_add_test(t, event_input_counts_may_be_any_integer_notation);
