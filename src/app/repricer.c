@@ -123,7 +123,7 @@ static bool go_on(struct repricer *r, bool to_the_end)
 	}
 	if (found && e != ERR_OK && e != ERR_NOT_FOUND && !is_passing(e))
 		give_up(r, &job, e);
-	if (found && (e == ERR_UNAVAILABLE || e == ERR_CONFLICT))
+	if (found && is_passing(e) && e != ERR_DB_LOST)
 		(void)repricings_delay(r->db, &job.user_id, &job.id); /* others are not to wait for it */
 	arena_release(&arena);
 	return found && e == ERR_OK;

@@ -243,6 +243,7 @@ static void server_stop(struct server *s)
 		ingest_stop(s->ingest, now_us + limit_us * 7 / 10);
 	if (s->http != NULL && !http_stop(s->http))
 		LOG_WARN("requests were cut at the end");
+	ingest_free(s->ingest);
 	repricer_stop(s->repricer);
 	upkeep_stop(s->upkeep);
 	watch_stop(s->watch);

@@ -137,6 +137,12 @@ void ingest_stop(struct ingest *in, int64_t deadline_us)
 	pthread_cond_signal(&in->filled);
 	pthread_mutex_unlock(&in->lock);
 	pthread_join(in->thread, NULL);
+}
+
+void ingest_free(struct ingest *in)
+{
+	if (in == NULL)
+		return;
 	writer_release(&in->writer);
 	release(in);
 }
@@ -145,6 +151,8 @@ static enum err admit(struct ingest *in, struct ingest_group *g)
 {
 	if (in->stopping)
 		return ERR_DRAINING;
+	if (g->n_items > in->queue.max_items)
+		return ERR_TOO_LARGE;
 	const enum err e = queue_push(&in->queue, g);
 	if (e != ERR_OK)
 		return e;

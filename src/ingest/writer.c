@@ -120,6 +120,8 @@ static void wait_a_little(struct writer *w, int tries)
 
 static void connection_lost(struct writer *w)
 {
+	db_rollback(
+		w->db); /* also forgets that a transaction was open, without which nothing connects again */
 	db_conn_drop(w->db);
 	w->leftover = true;
 }
@@ -274,6 +276,9 @@ static enum err commit_rows(struct writer *w)
 	if (e == ERR_OK || e == ERR_DB_CONSTRAINT || e == ERR_DUPLICATE || e == ERR_DB_RETRY ||
 		e == ERR_NO_MEMORY)
 		return e;
+	/* The server itself has refused a statement: it has not committed. */
+	if (db_conn_connected(w->db))
+		return e == ERR_INTERNAL ? ERR_INTERNAL : ERR_DB_RETRY;
 	LOG_WARN("ingest commit unknown", LOG_S("error", err_code(e)), LOG_I("events", w->n_rows));
 	const enum fate fate = find_fate(w);
 	LOG_WARN("ingest commit decided",

@@ -237,6 +237,7 @@ static void run(const struct db_settings *settings)
 	const int64_t elapsed_us = clock_mono_us() - begin_us, used_us = cpu_us() - begin_cpu_us;
 	const int64_t backend_us = backend_cpu_us(settings);
 	ingest_stop(ingest, clock_mono_us() + US_PER_SECOND);
+	ingest_free(ingest);
 	const int64_t batches = metric_get(METRIC_INGEST_BATCHES), n = atomic_load(&stored);
 	printf("events/s %lld  commits/s %lld  events/commit %lld  us/commit %lld  failed %lld  refused %lld"
 	       "  cpu us/event: own %.2f, backend %.2f\n",

@@ -58,9 +58,11 @@ struct ingest_settings {
 struct ingest;
 /* Starts the writer thread. ERR_NO_MEMORY. */
 enum err ingest_start(const struct ingest_settings *s, const struct db_settings *db, struct ingest **ret);
-/* Finishes what is queued (bounded by deadline_us, monotonic), then stops and frees. Everything left is done
+/* Finishes what is queued (bounded by deadline_us, monotonic), then stops; ingest_free() follows. Everything left is done
  * as INGEST_UNAVAILABLE. */
 void ingest_stop(struct ingest *in, int64_t deadline_us);
+/* After ingest_stop(), when nobody can call ingest_submit() any more (until then it answers ERR_DRAINING). NULL is nothing. */
+void ingest_free(struct ingest *in);
 
 /* NULL without memory. The arena is ready with a cap of 64 KiB. */
 struct ingest_item *ingest_item_new(void);
@@ -68,7 +70,7 @@ void ingest_item_free(struct ingest_item *item);
 /* Call when item->event is complete: encodes the COPY row. ERR_NO_MEMORY. */
 enum err ingest_item_seal(struct ingest_item *item);
 
-/* Queues all items of the group or none. ERR_OVERLOADED: the queue is full; ERR_DRAINING: stopping;
+/* Queues all items of the group or none. ERR_OVERLOADED: the queue is full; ERR_TOO_LARGE: it could never hold so many; ERR_DRAINING: stopping;
  * ERR_NO_MEMORY. Thread-safe, never blocks on the database. Fair between users: a batch takes equally from
  * each, and a user may hold at most twice of what is left free (alone two thirds of the queue, k flooding
  * users 2/(2k+1) each), so that others always find room. */

@@ -90,6 +90,7 @@ static inline void test_begin(void)
 static inline void stop_ingest(void)
 {
 	ingest_stop(ingest, clock_mono_us() + 10 * US_PER_SECOND);
+	ingest_free(ingest);
 	ingest = NULL;
 }
 

@@ -233,6 +233,7 @@ START_TEST(submit_same_keys_to_two_servers_stores_each_once)
 		free_group(b);
 	}
 	ingest_stop(other, clock_mono_us() + 10 * US_PER_SECOND);
+	ingest_free(other);
 	ck_assert_int_eq(events_of(&user), 3000);
 }
 END_TEST
@@ -401,6 +402,7 @@ START_TEST(stop_without_time_left_answers_all)
 	await_held_writer();
 	submit(b);
 	ingest_stop(ingest, clock_mono_us());
+	ingest_free(ingest);
 	ingest = NULL;
 	let_writer_go();
 	ck_assert_int_eq(a->done, 1);

@@ -138,6 +138,34 @@ static pid_t postmaster_pid(void)
 }
 
 /* The postmaster accepts nothing and the writer's backend answers nothing. */
+/* Another server holds a row of the rollup for longer than the lock timeout: the statement fails and the
+ * connection lives. */
+START_TEST(rollup_row_held_by_another_is_waited_for_and_stored_once)
+{
+	const struct uuid user = new_user();
+	struct ingest_settings s = impatient();
+	s.outcome_us = 20 * US_PER_SECOND;
+	restart_ingest(&s);
+	struct test_group *a = group_of(plain_event(&user, "2026-03-01T00:00:00Z"), 1, NULL);
+	expect_all(a, INGEST_STORED);
+	ck_assert_int_eq(db_begin(conn), ERR_OK);
+	(void)number_of_user("test_hold_rollup",
+		"SELECT count(*) FROM (SELECT FROM usage_15m WHERE user_id = $1 FOR UPDATE) AS held", &user);
+	struct test_group *b = group_of(plain_event(&user, "2026-03-01T00:00:00Z"), 1, NULL);
+	submit(b);
+	const struct timespec longer = {.tv_sec = s.statement_us / US_PER_SECOND + 1};
+	nanosleep(&longer, NULL);
+	const int64_t released_us = clock_mono_us();
+	db_rollback(conn);
+	wait_group(b);
+	ck_assert_int_eq(outcome_of(b, 0), INGEST_STORED);
+	ck_assert_int_lt(clock_mono_us() - released_us, 5 * US_PER_SECOND);
+	ck_assert_int_eq(events_of(&user), 2);
+	free_group(a);
+	free_group(b);
+}
+END_TEST
+
 START_TEST(database_away_answers_by_the_deadline_and_recovers)
 {
 	const struct uuid user = new_user();
@@ -323,6 +351,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, commit_lost_and_rolled_back_is_replayed);
 	tcase_add_test(t, commit_lost_and_not_decided_in_time_is_unavailable_and_repeatable);
 	tcase_add_test(t, database_frozen_stores_over_a_new_connection_once);
+	tcase_add_test(t, rollup_row_held_by_another_is_waited_for_and_stored_once);
 	tcase_add_test(t, database_away_answers_by_the_deadline_and_recovers);
 	tcase_add_test(t, queued_events_expire_while_the_writer_waits);
 	tcase_add_test(t, connections_killed_in_transactions_store_each_event_once);
