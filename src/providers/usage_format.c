@@ -174,6 +174,30 @@ static bool read_number(const struct reading *r, const json_t *v, const struct u
 	return false;
 }
 
+/* Whether a list on the path names the wanted element (a modality) more than once: taking one of them would
+ * lose the others. */
+static bool is_repeated(const struct usage_path *path, const json_t *from)
+{
+	const json_t *v = from;
+	for (size_t i = 0; v != NULL && i < path->n_steps; i++) {
+		const struct path_step *const step = &path->steps[i];
+		if (step->value == NULL) {
+			v = json_object_get(v, step->key);
+			continue;
+		}
+		size_t n = 0;
+		for (size_t e = 0; e < json_array_size(v); e++) {
+			const char *const value =
+				json_string_value(json_object_get(json_array_get(v, e), step->key));
+			n += value != NULL && strcmp(value, step->value) == 0;
+		}
+		if (n > 1)
+			return true;
+		v = array_find(v, step);
+	}
+	return false;
+}
+
 /* The number at the first place that has one; the others must agree. *ret_found false, *ret 0 when no place
  * has one. */
 static bool read_source(const struct reading *r, const struct usage_source *s, int scale, int64_t max,
@@ -187,6 +211,12 @@ static bool read_source(const struct reading *r, const struct usage_source *s, i
 		/* Mistral sends {} for seconds of audio where there was none. */
 		if (v == NULL || (json_is_object(v) && json_object_size(v) == 0))
 			continue;
+		if (is_repeated(&s->places[i], r->usage)) {
+			const char *const field = field_name(r, &s->places[i]);
+			if (!is_named(r->p, field))
+				problem_add(r->p, field, "occurs more than once");
+			return false;
+		}
 		if (!read_number(r, v, &s->places[i], scale, max, &value))
 			return false;
 		if (first != NULL && value != *ret) {

@@ -164,6 +164,19 @@ START_TEST(event_input_empty_object_for_a_number_is_absent)
 }
 END_TEST
 
+START_TEST(event_input_repeated_modality_is_refused)
+{
+	ck_assert_int_eq(read_body("{\"provider\":\"google\",\"model\":\"gemini-2.5-flash\",\"usage\":{"
+				   "\"promptTokenCount\":100,"
+				   "\"candidatesTokenCount\":1,\"promptTokensDetails\":[{\"modality\":"
+				   "\"AUDIO\",\"tokenCount\":30},"
+				   "{\"modality\":\"AUDIO\",\"tokenCount\":20},{\"modality\":\"TEXT\","
+				   "\"tokenCount\":50}]}}"),
+		ERR_VALIDATION);
+	ck_assert_str_eq(p.fields[0].message, "occurs more than once");
+}
+END_TEST
+
 START_TEST(event_input_without_anything_used_is_refused)
 {
 	ck_assert_str_eq(blamed("{\"model\":\"gpt-4\"}"), "input_tokens");
@@ -406,6 +419,7 @@ int main(void)
 	tcase_add_test(t, event_input_every_bad_field_is_named_at_once);
 	tcase_add_test(t, event_input_without_anything_used_is_refused);
 	tcase_add_test(t, event_input_null_count_is_refused);
+	tcase_add_test(t, event_input_repeated_modality_is_refused);
 	tcase_add_test(t, event_input_tier_auto_takes_what_the_provider_says);
 	tcase_add_test(t, event_input_empty_object_for_a_number_is_absent);
 	tcase_add_test(t, event_input_two_sources_are_refused);
