@@ -13,6 +13,7 @@ RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-ins
 WORKDIR /src
 COPY CMakeLists.txt CMakePresets.json ./
 COPY include include
+COPY docs/openapi.json docs/openapi.json
 COPY sql sql
 COPY src src
 RUN cmake --preset release -DLLMLAB_TESTS=OFF && cmake --build build/release --target llmlab && strip build/release/llmlab

@@ -45,3 +45,18 @@ build_preset() {
 		return 1
 	fi
 }
+
+# Puts the tools of the contract test (tests/contract/package-lock.json says which) and its programs into build/js.
+js_tools() {
+	command -v node >/dev/null && command -v npm >/dev/null || install_packages js
+	mkdir -p build/js build/log
+	if ! cmp -s tests/contract/package-lock.json build/js/package-lock.json || [ ! -d build/js/node_modules ]; then
+		cp tests/contract/package.json tests/contract/package-lock.json build/js/
+		if ! npm ci --prefix build/js --no-audit --no-fund >build/log/npm.log 2>&1 </dev/null; then
+			tail -n 20 build/log/npm.log >&2
+			rm -rf build/js/node_modules
+			return 1
+		fi
+	fi
+	cp tests/contract/*.mjs tests/contract/*.ts tests/contract/tsconfig.json build/js/
+}

@@ -1,45 +1,16 @@
-/* /api/auth/...: signup, login, logout, and the account of the session. Passwords are hashed on the password
- * threads that these handlers run on; tokens are made by the auth layer. */
-#include <stdlib.h>
+/* /api/auth/...: signup, login, logout. Passwords are hashed on the password threads that these handlers run
+ * on; tokens are made by the auth layer. The account of a session is auth_account.c. */
 #include <string.h>
+#include "llmlab/api/auth_support.h"
 #include "llmlab/api/email.h"
 #include "llmlab/api/handlers.h"
-#include "llmlab/api/support.h"
 #include "llmlab/api/text.h"
 #include "llmlab/auth/password.h"
 #include "llmlab/base/clock.h"
-#include "llmlab/db/users.h"
+#include "llmlab/base/log.h"
 
 #define NAME_MAX_CHARS	 200
 #define ANSWER_MAX_BYTES ((size_t)16 << 10)
-
-static void refuse_query(const struct http_request *rq, struct problem *p)
-{
-	api_query_allow(rq, (const char *const[]){NULL}, p);
-}
-
-/* A new token for the user, as signup and login answer it. */
-static struct reply answer_token(const struct http_request *rq, int status, const struct uuid *user_id)
-{
-	const struct api *const api = api_of(rq);
-	struct principal principal = {.user_id = *user_id, .scope = AUTH_SCOPE_FULL};
-	char *token;
-	const enum err e = jwt_issue(api->jwt, &principal, clock_now_us(), api->token_lifetime_us, &token);
-	if (e != ERR_OK)
-		return api_fail(rq, e, NULL);
-	struct buf body;
-	buf_init(&body, ANSWER_MAX_BYTES);
-	struct json_writer w;
-	jw_init(&w, &body);
-	jw_object_begin(&w, NULL);
-	jw_string(&w, "access_token", token);
-	jw_string(&w, "token_type", "bearer");
-	jw_i64(&w, "expires_in", api->token_lifetime_us / US_PER_SECOND);
-	jw_uuid(&w, "user_id", user_id);
-	jw_object_end(&w);
-	free(token);
-	return reply_json(status, &body);
-}
 
 /* ---- signup ---- */
 
@@ -97,14 +68,14 @@ static struct reply create_user(struct http_request *rq, const struct signup *s)
 	if (e == ERR_DUPLICATE)
 		return reply_error(
 			rq, ERR_EMAIL_TAKEN, "An account with this e-mail exists already; log in instead");
-	return e == ERR_OK ? answer_token(rq, 201, &user.id) : api_fail(rq, e, NULL);
+	return e == ERR_OK ? auth_answer_token(rq, 201, &user.id, 0) : api_fail(rq, e, NULL);
 }
 
 struct reply api_auth_signup(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	refuse_query(rq, &p);
+	auth_refuse_query(rq, &p);
 	struct json_doc doc;
 	struct signup s = {.email = NULL};
 	if (json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_default, &rq->arena, &p) != ERR_OK)
@@ -112,7 +83,11 @@ struct reply api_auth_signup(struct http_request *rq)
 	json_decode(
 		&doc, doc.root, SIGNUP_FIELDS, sizeof SIGNUP_FIELDS / sizeof SIGNUP_FIELDS[0], &s, "", &p);
 	check_signup(&s, &p);
-	const struct reply r = problem_none(&p) ? create_user(rq, &s) : reply_problem(rq, &p);
+	struct reply r;
+	if (!problem_none(&p))
+		r = reply_problem(rq, &p);
+	else if (auth_may_sign_up(rq, &r))
+		r = create_user(rq, &s);
 	json_doc_release(&doc);
 	return r;
 }
@@ -134,10 +109,28 @@ static const struct json_field LOGIN_FIELDS[] = {
 		.required = true},
 };
 
+/* A stored hash of weaker parameters than today's is replaced while the password is at hand. If that fails,
+ * the next login tries again. */
+static void rehash(struct http_request *rq, const struct user *user, const char *password)
+{
+	char hash[PASSWORD_HASH_SIZE];
+	if (!password_needs_rehash(user->password_hash))
+		return;
+	enum err e = password_hash(password, hash);
+	if (e == ERR_OK)
+		e = users_rehash(api_db(rq), &user->id, user->password_hash, hash);
+	if (e != ERR_OK)
+		LOG_WARN("password not rehashed", LOG_S("request_id", rq->request_id),
+			LOG_S("error", err_code(e)));
+}
+
 /* Alike in text, status and time, whether the e-mail is unknown or the password wrong. */
 static struct reply check_login(struct http_request *rq, const struct login *l)
 {
 	struct user user;
+	struct reply refusal;
+	if (!auth_may_try(rq, l->email, &refusal))
+		return refusal;
 	enum err e = users_find_by_email(api_db(rq), l->email, &rq->arena, &user);
 	if (e != ERR_OK && e != ERR_NOT_FOUND)
 		return api_fail(rq, e, NULL);
@@ -150,14 +143,16 @@ static struct reply check_login(struct http_request *rq, const struct login *l)
 		return api_fail(rq, e, NULL);
 	if (!match)
 		return reply_error(rq, ERR_INVALID_CREDENTIALS, "Invalid email or password");
-	return answer_token(rq, 200, &user.id);
+	auth_password_was_right(rq, l->email);
+	rehash(rq, &user, l->password);
+	return auth_answer_token(rq, 200, &user.id, user.session_generation);
 }
 
 struct reply api_auth_login(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	refuse_query(rq, &p);
+	auth_refuse_query(rq, &p);
 	struct json_doc doc;
 	struct login l = {.email = NULL};
 	if (!problem_none(&p) || api_body(rq, LOGIN_FIELDS, sizeof LOGIN_FIELDS / sizeof LOGIN_FIELDS[0],
@@ -192,82 +187,10 @@ struct reply api_auth_logout(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	refuse_query(rq, &p);
+	auth_refuse_query(rq, &p);
 	struct json_doc doc;
 	unsigned char nothing;
 	if (problem_none(&p) && rq->body_len > 0 && api_body(rq, NULL, 0, &doc, &nothing, &p) == ERR_OK)
 		json_doc_release(&doc);
 	return problem_none(&p) ? revoke(rq) : reply_problem(rq, &p);
-}
-
-/* ---- the account ---- */
-
-static struct reply answer_user(struct http_request *rq)
-{
-	struct user user;
-	const enum err e = users_find(api_db(rq), &rq->principal.user_id, &rq->arena, &user);
-	if (e != ERR_OK)
-		return api_fail(rq, e == ERR_NOT_FOUND ? ERR_INVALID_TOKEN : e, NULL);
-	struct buf body;
-	buf_init(&body, ANSWER_MAX_BYTES);
-	struct json_writer w;
-	jw_init(&w, &body);
-	jw_object_begin(&w, NULL);
-	jw_uuid(&w, "user_id", &user.id);
-	jw_string(&w, "email", user.email);
-	jw_string(&w, "name", user.name);
-	jw_string(&w, "timezone", user.timezone);
-	jw_instant(&w, "created_at", user.created_at_us);
-	jw_object_end(&w);
-	return reply_json(200, &body);
-}
-
-struct reply api_auth_me(struct http_request *rq)
-{
-	struct problem p;
-	problem_init(&p, &rq->arena);
-	refuse_query(rq, &p);
-	return problem_none(&p) ? answer_user(rq) : reply_problem(rq, &p);
-}
-
-struct me_update {
-	const char *name, *timezone;
-};
-
-static const struct json_field ME_FIELDS[] = {
-	{.name = "name",
-		.type = JSON_FIELD_STRING,
-		.offset = offsetof(struct me_update, name),
-		.min = 1,
-		.max = NAME_MAX_CHARS},
-	{.name = "timezone", .type = JSON_FIELD_STRING, .offset = offsetof(struct me_update, timezone)},
-};
-
-static void check_update(const struct me_update *u, struct problem *p)
-{
-	const struct tz *tz;
-	if (u->name != NULL && text_is_blank(u->name))
-		problem_add(p, "name", "must not be blank");
-	if (u->timezone != NULL && tz_load(u->timezone, &tz) != ERR_OK)
-		problem_add(p, "timezone", "must be an IANA time zone such as Europe/Berlin");
-}
-
-struct reply api_auth_me_update(struct http_request *rq)
-{
-	struct problem p;
-	problem_init(&p, &rq->arena);
-	refuse_query(rq, &p);
-	struct json_doc doc;
-	struct me_update u = {.name = NULL};
-	if (json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_default, &rq->arena, &p) != ERR_OK)
-		return reply_problem(rq, &p);
-	json_decode(&doc, doc.root, ME_FIELDS, sizeof ME_FIELDS / sizeof ME_FIELDS[0], &u, "", &p);
-	check_update(&u, &p);
-	const enum err e = problem_none(&p)
-				   ? users_update(api_db(rq), &rq->principal.user_id, u.name, u.timezone)
-				   : p.code;
-	json_doc_release(&doc);
-	if (e != ERR_OK)
-		return api_fail(rq, e == ERR_NOT_FOUND ? ERR_INVALID_TOKEN : e, &p);
-	return answer_user(rq);
 }

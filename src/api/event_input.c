@@ -36,7 +36,7 @@ struct body {
 	const char *project, *customer;
 	struct opt_i64 latency_ms;
 	const char *status;
-	const json_t *reservation_id;
+	const char *reservation_id;
 	const char *idempotency_key;
 };
 
@@ -91,7 +91,7 @@ static const struct json_field FIELDS[] = {
 		.type = JSON_FIELD_CHOICE,
 		.offset = offsetof(struct body, status),
 		.choices = STATUSES},
-	VALUE(reservation_id, ANY),
+	TEXT(reservation_id, TEXT_MAX_CHARS),
 	TEXT(idempotency_key, TEXT_MAX_CHARS),
 };
 
@@ -514,8 +514,9 @@ static void read_context(struct reading *r)
 	e->has_api_key = who->is_api_key;
 	if (who->is_api_key)
 		e->api_key_id = who->token_id;
-	if (b->reservation_id != NULL)
-		problem_add(r->p, "reservation_id", "reservations are not available on this server");
+	e->has_reservation = b->reservation_id != NULL;
+	if (e->has_reservation && uuid_parse(b->reservation_id, &e->reservation_id) != ERR_OK)
+		problem_add(r->p, "reservation_id", "must be an id that POST /api/budgets/check gave");
 }
 
 /* ---- what it cost ---- */

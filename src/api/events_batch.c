@@ -1,5 +1,6 @@
 /* POST /api/events/batch: up to 10,000 events in one request, each with its own outcome, in order. The body
- * is cut into events one by one, so that memory is bounded by one event's tree and the finished items. All
+ * is cut into events one by one, so that memory is bounded by one event's tree and the finished items, for
+ * which there is room in the ingest queue before the first is made. All
  * good items go through the ingest queue as one group; the request is answered when the last of them has its
  * outcome. */
 #include <string.h>
@@ -27,6 +28,7 @@ struct result {
 struct batch {
 	struct http_request *rq;
 	struct ingest_group group;
+	struct ingest_reservation room; /* in the queue, until the group is submitted */
 	struct result *results;
 	size_t n;
 	size_t n_items; /* good ones */
@@ -255,10 +257,15 @@ static enum err read_events(
 static enum err submit(struct batch *b)
 {
 	struct ingest_item **const items = arena_array(&b->rq->arena, b->n_items, sizeof *items);
-	if (items == NULL)
+	if (items == NULL) {
+		ingest_unreserve(api_of(b->rq)->ingest, &b->room);
 		return ERR_NO_MEMORY;
-	b->group = (struct ingest_group){
-		.done = done, .owner = b, .items = items, .deadline_us = clock_mono_us() + EVENT_WAIT_US};
+	}
+	b->group = (struct ingest_group){.reservation = &b->room,
+		.done = done,
+		.owner = b,
+		.items = items,
+		.deadline_us = clock_mono_us() + EVENT_WAIT_US};
 	for (size_t i = 0; i < b->n; i++) {
 		struct ingest_item *const item = b->results[i].item;
 		if (item == NULL)
@@ -268,6 +275,13 @@ static enum err submit(struct batch *b)
 		items[b->group.n_items++] = item;
 	}
 	return ingest_submit(api_of(b->rq)->ingest, &b->group);
+}
+
+/* The texts are in the event and in its row. */
+static enum err reserve(struct batch *b)
+{
+	return ingest_reserve(api_of(b->rq)->ingest, &b->rq->principal.user_id, b->n,
+		b->n * INGEST_ITEM_BYTES + 2 * b->rq->body_len, &b->room);
 }
 
 static struct reply refused_whole(struct batch *b, enum err e)
@@ -306,10 +320,17 @@ struct reply api_events_batch(struct http_request *rq)
 	const struct own_prices *own;
 	if (own_prices_of_request(&rq->principal.user_id, &own, &p) != ERR_OK)
 		return reply_problem(rq, &p);
+	enum err e = reserve(b);
+	if (e != ERR_OK) {
+		own_prices_release(own);
+		return refused_whole(b, e);
+	}
 	const struct catalogue *const catalogue = catalogue_acquire();
-	enum err e = read_events(b, catalogue, own, &p);
+	e = read_events(b, catalogue, own, &p);
 	catalogue_release(catalogue);
 	own_prices_release(own);
+	if (e != ERR_OK || b->n_items == 0)
+		ingest_unreserve(api_of(rq)->ingest, &b->room);
 	if (e != ERR_OK) {
 		free_items(b);
 		return reply_problem(rq, &p);

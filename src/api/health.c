@@ -2,7 +2,9 @@
 #include "llmlab/api/handlers.h"
 #include "llmlab/api/support.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/base/histogram.h"
 #include "llmlab/base/metrics.h"
+#include "llmlab/base/process.h"
 #include "llmlab/providers/own_prices.h"
 
 #define CHECK_US	  (900 * US_PER_MS) /* so that the whole answer takes less than a second */
@@ -90,10 +92,12 @@ struct reply api_health_ready(struct http_request *rq)
 
 struct reply api_metrics(struct http_request *rq)
 {
-	(void)rq;
 	struct buf body;
 	buf_init(&body, METRICS_MAX_BYTES);
 	metrics_write(&body);
+	histograms_write(&body);
+	ingest_metrics_write(&body);
+	process_metrics_write(&body, api_of(rq)->version);
 	http_metrics_write(&body);
 	return reply_text(200, "text/plain; version=0.0.4; charset=utf-8", &body);
 }

@@ -5,13 +5,11 @@
 #include "llmlab/api/cursor.h"
 #include "llmlab/api/handlers.h"
 #include "llmlab/api/support.h"
-#include "llmlab/auth/digest.h"
 #include "llmlab/core/price.h"
 #include "llmlab/providers/catalogue_load.h"
 
 #define NAME_MAX_CHARS	   200
 #define SECONDS_PER_MINUTE 60
-#define ETAG_TEXT_SIZE	   36 /* quotes, 32 hex digits, NUL, one to spare */
 
 static const char *const PARAMETERS[] = {"provider", "q", "at", "limit", "cursor", NULL};
 
@@ -289,18 +287,6 @@ static void write_list(struct buf *out, struct http_request *rq, const struct ca
 		problem_set(p, ERR_NO_MEMORY, "There is not enough memory for this request now");
 }
 
-/* From the bytes of the answer: prices change by the catalogue and by the clock, and only the answer shows
- * both. */
-static void make_etag(const struct buf *body, char out[ETAG_TEXT_SIZE])
-{
-	uint8_t digest[32];
-	digest_sha256(buf_str(body), body->len, digest);
-	out[0] = '"';
-	for (size_t i = 0; i < 16; i++)
-		snprintf(out + 1 + 2 * i, 3, "%02x", digest[i]);
-	memcpy(out + 33, "\"", 2);
-}
-
 struct reply api_pricing_models(struct http_request *rq)
 {
 	struct problem p;
@@ -318,18 +304,7 @@ struct reply api_pricing_models(struct http_request *rq)
 		buf_release(&body);
 		return reply_problem(rq, &p);
 	}
-	if (body.failed)
-		return reply_json(200, &body);
-	char etag[ETAG_TEXT_SIZE];
-	make_etag(&body, etag);
-	const char *const known = rq->headers[HTTP_HEADER_IF_NONE_MATCH];
-	struct reply r;
-	if (known != NULL && strcmp(known, etag) == 0) {
-		buf_release(&body);
-		r = reply_empty(304);
-	} else {
-		r = reply_json(200, &body);
-	}
-	reply_set_header(&r, "ETag", "%s", etag);
-	return r;
+	/* An ETag from the bytes: prices change by the catalogue and by the clock, and only the answer shows
+	 * both. */
+	return api_reply_tagged(rq, "application/json", &body);
 }

@@ -13,6 +13,7 @@
 /* What one request does itself. A preview of more is refused, an application of more goes on in the
  * background. */
 #define PREVIEW_EVENTS_MAX 500000
+#define PREVIEW_US	   (5 * US_PER_SECOND)
 #define APPLY_EVENTS	   20000
 #define APPLY_US	   (5 * US_PER_SECOND)
 
@@ -218,8 +219,14 @@ static struct reply preview(struct http_request *rq, struct repricing *r)
 			(long long)events, PREVIEW_EVENTS_MAX);
 		return reply_problem(rq, &p);
 	}
-	while (e == ERR_OK && r->state == REPRICING_RUNNING)
+	const int64_t until_us = clock_mono_us() + PREVIEW_US;
+	while (e == ERR_OK && r->state == REPRICING_RUNNING) {
+		if (clock_mono_us() >= until_us)
+			return reply_error(rq, ERR_CONFLICT,
+				"This preview takes too long; choose a shorter range, one provider or one "
+				"model");
 		e = repricing_run_chunk(api_db(rq), r, true);
+	}
 	return e == ERR_OK ? answer(200, r, true) : fail(rq, e);
 }
 
@@ -227,7 +234,12 @@ static struct reply preview(struct http_request *rq, struct repricing *r)
 static struct reply apply(struct http_request *rq, struct repricing *r, struct arena *arena)
 {
 	const int64_t until_us = clock_mono_us() + APPLY_US;
-	enum err e = repricings_insert(api_db(rq), r);
+	enum err e = repricing_note_catalogue(api_db(rq), &r->catalogue_number);
+	if (e == ERR_OK)
+		e = repricings_insert(api_db(rq), r);
+	if (e == ERR_CONFLICT)
+		return reply_error(rq, e,
+			"As many of your re-pricings as may run at once are running; wait for one to end");
 	while (e == ERR_OK && r->state == REPRICING_RUNNING && r->events_examined < APPLY_EVENTS &&
 		clock_mono_us() < until_us)
 		e = repricing_run_chunk(api_db(rq), r, false);

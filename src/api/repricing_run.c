@@ -1,7 +1,9 @@
 /* What a stored event costs by the prices of now: the same pricing as when it was recorded, from what was
  * stored of it. Not here: reading and writing events (db/repricing.c). */
 #include "llmlab/api/repricing_run.h"
+#include <pthread.h>
 #include <string.h>
+#include "llmlab/base/check.h"
 #include "llmlab/core/price.h"
 #include "llmlab/providers/catalogue_load.h"
 
@@ -122,6 +124,40 @@ static bool price_stored(void *arg, const struct event *e, struct arena *arena, 
 	return !arena_overflowed(arena);
 }
 
+/* The last version whose number was asked for; it never changes, so a server asks once for each catalogue. */
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+static char known_version[sizeof(((struct catalogue *)NULL)->version)];
+static int64_t known_number;
+
+static enum err catalogue_number(struct db_conn *db, const struct catalogue *c, int64_t *ret)
+{
+	CHECK(pthread_mutex_lock(&known_lock) == 0);
+	const bool known = strcmp(known_version, c->version) == 0;
+	if (known)
+		*ret = known_number;
+	CHECK(pthread_mutex_unlock(&known_lock) == 0);
+	if (known)
+		return ERR_OK;
+	int64_t number;
+	const enum err e = repricing_catalogue_number(db, c->version, &number);
+	if (e != ERR_OK)
+		return e;
+	CHECK(pthread_mutex_lock(&known_lock) == 0);
+	memcpy(known_version, c->version, sizeof known_version);
+	known_number = number;
+	CHECK(pthread_mutex_unlock(&known_lock) == 0);
+	*ret = number;
+	return ERR_OK;
+}
+
+enum err repricing_note_catalogue(struct db_conn *c, int64_t *ret_number)
+{
+	const struct catalogue *const now = catalogue_acquire();
+	const enum err e = catalogue_number(c, now, ret_number);
+	catalogue_release(now);
+	return e;
+}
+
 enum err repricing_run_chunk(struct db_conn *c, struct repricing *r, bool preview)
 {
 	struct prices prices;
@@ -129,9 +165,10 @@ enum err repricing_run_chunk(struct db_conn *c, struct repricing *r, bool previe
 	if (known != ERR_OK)
 		return known;
 	prices.catalogue = catalogue_acquire();
-	const enum err e =
-		preview ? repricing_preview_chunk(c, r, price_stored, &prices, REPRICING_CHUNK_EVENTS)
-			: repricing_apply_chunk(c, r, price_stored, &prices, REPRICING_CHUNK_EVENTS);
+	enum err e = preview ? ERR_OK : catalogue_number(c, prices.catalogue, &r->catalogue_number);
+	if (e == ERR_OK)
+		e = preview ? repricing_preview_chunk(c, r, price_stored, &prices, REPRICING_CHUNK_EVENTS)
+			    : repricing_apply_chunk(c, r, price_stored, &prices, REPRICING_CHUNK_EVENTS);
 	catalogue_release(prices.catalogue);
 	own_prices_release(prices.own);
 	return e;

@@ -1,13 +1,18 @@
 /* What endpoints share: outcomes as replies, query parameters, bodies, zones and ranges, two derived figures.
  */
 #include "llmlab/api/support.h"
+#include <stdio.h>
 #include <string.h>
 #include "llmlab/api/text.h"
+#include "llmlab/auth/digest.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/log.h"
 #include "llmlab/core/price.h"
 #include "llmlab/db/users.h"
 #include "llmlab/providers/catalogue_load.h"
+
+#define ETAG_BYTES     16
+#define ETAG_TEXT_SIZE (2 * ETAG_BYTES + 3) /* hex digits, quotes, NUL */
 
 struct api *api_of(const struct http_request *rq)
 {
@@ -182,9 +187,10 @@ static enum err zone_of_user(struct http_request *rq, const struct tz **ret)
 	return tz_load(user.timezone, ret) == ERR_OK ? ERR_OK : ERR_INTERNAL;
 }
 
-enum err api_zone(struct http_request *rq, const struct tz **ret, struct problem *p)
+/* The zone of the name, NULL: the user's own. Other problems in *p end it too. */
+static enum err zone_named(
+	struct http_request *rq, const char *name, const struct tz **ret, struct problem *p)
 {
-	const char *const name = http_query_get(rq, "tz");
 	if (name != NULL && tz_load(name, ret) != ERR_OK)
 		problem_add(p, "tz", "must be an IANA time zone such as Europe/Berlin");
 	if (!problem_none(p))
@@ -192,14 +198,25 @@ enum err api_zone(struct http_request *rq, const struct tz **ret, struct problem
 	return name != NULL ? ERR_OK : zone_of_user(rq, ret);
 }
 
-enum err api_range(struct http_request *rq, struct range *ret, struct problem *p)
+enum err api_zone(struct http_request *rq, const struct tz **ret, struct problem *p)
+{
+	return zone_named(rq, http_query_get(rq, "tz"), ret, p);
+}
+
+enum err api_range_of(struct http_request *rq, const char *days, const char *from, const char *to,
+	const char *zone, struct range *ret, struct problem *p)
 {
 	struct range_spec spec;
-	range_parse(
-		http_query_get(rq, "days"), http_query_get(rq, "from"), http_query_get(rq, "to"), &spec, p);
+	range_parse(days, from, to, &spec, p);
 	const struct tz *tz;
-	const enum err e = api_zone(rq, &tz, p);
+	const enum err e = zone_named(rq, zone, &tz, p);
 	return e != ERR_OK ? e : range_resolve(&spec, tz, rq->received_us, ret, p);
+}
+
+enum err api_range(struct http_request *rq, struct range *ret, struct problem *p)
+{
+	return api_range_of(rq, http_query_get(rq, "days"), http_query_get(rq, "from"),
+		http_query_get(rq, "to"), http_query_get(rq, "tz"), ret, p);
 }
 
 /* ---- names and figures ---- */
@@ -232,6 +249,26 @@ bool api_change_percent(struct money current, struct money previous, double *ret
 		return false;
 	*ret = (double)change / (double)previous.atto * 100;
 	return true;
+}
+
+struct reply api_reply_tagged(const struct http_request *rq, const char *content_type, struct buf *body)
+{
+	if (body->failed)
+		return reply_text(200, content_type, body);
+	uint8_t digest[32];
+	digest_sha256(buf_str(body), body->len, digest);
+	char etag[ETAG_TEXT_SIZE] = "\"";
+	for (size_t i = 0; i < ETAG_BYTES; i++)
+		snprintf(etag + 1 + 2 * i, 3, "%02x", digest[i]);
+	etag[1 + 2 * ETAG_BYTES] = '"';
+	etag[2 + 2 * ETAG_BYTES] = '\0';
+	const char *const known = rq->headers[HTTP_HEADER_IF_NONE_MATCH];
+	const bool same = known != NULL && strcmp(known, etag) == 0;
+	if (same)
+		buf_release(body);
+	struct reply r = same ? reply_empty(304) : reply_text(200, content_type, body);
+	reply_set_header(&r, "ETag", "%s", etag);
+	return r;
 }
 
 int api_page_limit(const struct http_request *rq, struct problem *p)

@@ -8,13 +8,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "llmlab/api/api.h"
+#include "llmlab/app/alerts.h"
+#include "llmlab/app/anomaly_watch.h"
 #include "llmlab/app/app.h"
 #include "llmlab/app/repricer.h"
 #include "llmlab/app/secret.h"
 #include "llmlab/app/start.h"
+#include "llmlab/app/supervisor.h"
 #include "llmlab/app/upkeep.h"
 #include "llmlab/app/watch.h"
+#include "llmlab/app/webhook_sender.h"
 #include "llmlab/auth/password.h"
+#include "llmlab/auth/seal.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/log.h"
@@ -34,13 +39,19 @@ struct server {
 	struct start_database database;
 	bool migrated;
 	struct jwt_keys *keys;
+	struct seal_keys *seal;
 	struct token_cache *tokens;
 	struct revocations *revocations;
+	struct refused_keys *refused_keys;
 	struct ingest *ingest;
 	struct api api;
 	struct watch *watch;
 	struct upkeep *upkeep;
 	struct repricer *repricer;
+	struct spenders *spenders;
+	struct alerts *alerts;
+	struct anomaly_watch *anomalies;
+	struct webhook_sender *webhooks;
 	struct http_server *http;
 };
 
@@ -72,8 +83,8 @@ static bool load_prices(const struct config *c)
 	return e == ERR_OK;
 }
 
-/* The key that signs tokens, judged; with the private database one is made. */
-static bool load_keys(const struct config *c, struct jwt_keys **ret)
+/* The key that signs tokens and seals secrets, judged; with the private database one is made. */
+static bool load_keys(const struct config *c, struct jwt_keys **ret, struct seal_keys **ret_seal)
 {
 	char *made = NULL;
 	const char *secret = c->secret_key;
@@ -100,7 +111,8 @@ static bool load_keys(const struct config *c, struct jwt_keys **ret)
 		fprintf(stderr, "llmlab: SECRET_KEY %s\n", weakness);
 	if (old_weakness != NULL)
 		fprintf(stderr, "llmlab: SECRET_KEY_PREVIOUS %s\n", old_weakness);
-	if (good && jwt_keys_new(secret, previous, ret) != ERR_OK)
+	if (good && (jwt_keys_new(secret, previous, ret) != ERR_OK ||
+			    seal_keys_new(secret, previous, ret_seal) != ERR_OK))
 		good = fail("out of memory");
 	if (made != NULL) {
 		secret_wipe(made, strlen(made));
@@ -155,11 +167,15 @@ static bool migrate_first(struct server *s)
 
 static bool start_ingest(struct server *s)
 {
+	s->spenders = spenders_new();
+	if (s->spenders == NULL)
+		return fail("out of memory");
 	const struct config *c = &s->config;
 	const struct ingest_settings settings = {.max_queued_items = (size_t)c->ingest_queue,
 		.max_queued_bytes = (size_t)c->ingest_queue_mb * MIB,
 		.max_batch_items = (size_t)c->ingest_batch,
 		.statement_us = s->database.settings.statement_us,
+		.spenders = s->spenders,
 		.outcome_us = INGEST_OUTCOME_US};
 	return ingest_start(&settings, &s->database.settings, &s->ingest) == ERR_OK ||
 	       fail("the writer cannot start: out of memory");
@@ -168,10 +184,16 @@ static bool start_ingest(struct server *s)
 static bool start_http(struct server *s)
 {
 	const struct config *c = &s->config;
+	char message[512] = "the HTTP server cannot start";
+	int listen_fd;
+	if (!supervisor_listen_fd(&listen_fd, message, sizeof message))
+		return fail(message);
 	const long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	const int64_t loops = c->loop_threads > 0 ? c->loop_threads : cores > 0 && cores < 64 ? cores : 64;
 	const struct http_settings settings = {.host = c->host,
 		.port = (uint16_t)c->port,
+		.inherited = listen_fd >= 0,
+		.listen_fd = listen_fd,
 		.loops = (unsigned)loops,
 		.max_connections = s->max_connections,
 		.executor_threads = (unsigned)c->executor_threads,
@@ -191,35 +213,65 @@ static bool start_http(struct server *s)
 		.access_log = true,
 		.rate_auth_per_minute = c->rate_limits ? (unsigned)c->rate_auth_per_minute : 0,
 		.rate_read_per_minute = c->rate_limits ? (unsigned)c->rate_read_per_minute : 0,
-		.rate_ingest_per_second = c->rate_limits ? (unsigned)c->rate_ingest_per_second : 0};
+		.rate_ingest_per_second = c->rate_limits ? (unsigned)c->rate_ingest_per_second : 0,
+		.rate_write_per_minute = c->rate_limits ? (unsigned)c->rate_write_per_minute : 0,
+		.rate_export_per_minute = c->rate_limits ? (unsigned)c->rate_export_per_minute : 0,
+		.rate_unauthenticated_per_second =
+			c->rate_limits ? (unsigned)c->rate_unauthenticated_per_second : 0,
+		.trust_proxy = c->trust_proxy,
+		.forwarded = strcmp(c->proxy_header, "forwarded") == 0};
 	const struct http_hooks hooks = api_hooks(&s->api);
-	char message[512] = "the HTTP server cannot start";
 	return http_start(&settings, &hooks, &s->http, message, sizeof message) == ERR_OK || fail(message);
+}
+
+static bool start_webhooks(struct server *s)
+{
+	const struct webhook_sender_settings settings = {.api = &s->api,
+		.keys = s->seal,
+		.allow_private = s->config.webhook_allow_private,
+		.retry_us = s->config.webhook_retry_seconds * US_PER_SECOND,
+		.lookup = webhook_lookup_system};
+	return webhook_sender_start(&settings, &s->webhooks) == ERR_OK;
 }
 
 static bool start_api(struct server *s)
 {
 	s->revocations = revocations_new(REVOCATIONS_MAX);
 	s->tokens = token_cache_new();
-	if (s->revocations == NULL || s->tokens == NULL)
+	s->refused_keys = refused_keys_new();
+	if (s->revocations == NULL || s->tokens == NULL || s->refused_keys == NULL)
 		return fail("out of memory");
 	s->api.jwt = s->keys;
 	s->api.tokens = s->tokens;
+	s->api.refused_keys = s->refused_keys;
+	s->api.throttles = s->config.rate_limits;
+	s->api.login_rates = (struct login_rates){.network_per_hour = (int)s->config.login_failures_per_hour,
+		.everybody_per_hour = (int)s->config.login_failures_of_all_per_hour};
+	s->api.signup_rates = (struct signup_rates){.per_minute = (int)s->config.signups_per_minute,
+		.per_day = (int)s->config.signups_per_day,
+		.everybody_per_minute = (int)s->config.signups_of_all_per_minute};
 	s->api.token_lifetime_us = s->config.access_token_expire_minutes * US_PER_MINUTE;
 	s->api.revocations = s->revocations;
 	s->api.ingest = s->ingest;
+	s->api.spenders = s->spenders;
 	s->api.db = s->database.settings;
+	s->api.seal = s->seal;
+	s->api.webhook_allow_private = s->config.webhook_allow_private;
 	s->api.started_mono_us = clock_mono_us();
 	s->api.version = LLMLAB_VERSION;
 	return (watch_start(&s->api, s->migrated, &s->watch) == ERR_OK &&
 		       upkeep_start(&s->api, s->config.event_retention_days, &s->upkeep) == ERR_OK &&
-		       repricer_start(&s->api.db, &s->repricer) == ERR_OK) ||
+		       repricer_start(&s->api.db, &s->repricer) == ERR_OK &&
+		       alerts_start(&s->api, &s->alerts) == ERR_OK &&
+		       anomaly_watch_start(&s->api, s->config.anomaly_scan_seconds * US_PER_SECOND,
+			       &s->anomalies) == ERR_OK &&
+		       start_webhooks(s)) ||
 	       fail("the background threads cannot start: out of memory");
 }
 
 static bool server_start(struct server *s)
 {
-	if (!load_keys(&s->config, &s->keys))
+	if (!load_keys(&s->config, &s->keys, &s->seal))
 		return false;
 	if (!load_prices(&s->config))
 		return fail("the prices cannot be loaded (see above)");
@@ -244,12 +296,18 @@ static void server_stop(struct server *s)
 	if (s->http != NULL && !http_stop(s->http))
 		LOG_WARN("requests were cut at the end");
 	ingest_free(s->ingest);
+	webhook_sender_stop(s->webhooks);
+	anomaly_watch_stop(s->anomalies);
+	alerts_stop(s->alerts);
 	repricer_stop(s->repricer);
+	spenders_free(s->spenders);
 	upkeep_stop(s->upkeep);
 	watch_stop(s->watch);
 	revocations_free(s->revocations);
 	jwt_keys_free(s->keys);
+	seal_keys_free(s->seal);
 	token_cache_free(s->tokens);
+	refused_keys_free(s->refused_keys);
 	catalogue_shutdown();
 	own_prices_shutdown();
 	start_database_close(&s->database);
@@ -338,7 +396,9 @@ int command_serve(int argc, char **argv)
 	const bool started = server_start(&s);
 	if (started) {
 		announce(&s);
+		supervisor_notify("READY=1");
 		wait_for_end(&s);
+		supervisor_notify("STOPPING=1");
 	}
 	server_stop(&s);
 	if (started)

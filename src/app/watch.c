@@ -8,6 +8,7 @@
 #include "llmlab/base/clock.h"
 #include "llmlab/base/log.h"
 #include "llmlab/base/metrics.h"
+#include "llmlab/db/auth_changes.h"
 #include "llmlab/db/migrate.h"
 #include "llmlab/db/users.h"
 
@@ -27,6 +28,7 @@ struct watch {
 	/* the thread's own from here */
 	bool migrated;
 	int64_t since_us; /* database clock of the last successful poll */
+	uint64_t auth_changes_xid;
 	struct own_prices_watch own_prices;
 	int64_t migrate_mono_us, purge_mono_us; /* not before */
 };
@@ -36,6 +38,12 @@ static void note_revoked(void *arg, const struct uuid *token_id, int64_t expires
 	revocations_add(arg, token_id, expires_at_us);
 }
 
+static void note_auth_change(void *arg, const struct auth_change *change)
+{
+	revocations_add_account(arg, &change->account, change->session_generation, change->key_generation,
+		clock_now_us() + AUTH_CHANGE_KEPT_US);
+}
+
 /* Also the probe: what it asks is one small query when nobody logs out. */
 static bool poll_revocations(struct watch *w)
 {
@@ -43,6 +51,8 @@ static bool poll_revocations(struct watch *w)
 	const int64_t since_us = w->since_us > OVERLAP_US ? w->since_us - OVERLAP_US : 0;
 	int64_t now_us;
 	if (tokens_revoked_since(w->db, since_us, note_revoked, w->api->revocations, &now_us) != ERR_OK)
+		return false;
+	if (auth_changes_poll(w->db, &w->auth_changes_xid, note_auth_change, w->api->revocations) != ERR_OK)
 		return false;
 	w->since_us = now_us;
 	revocations_mark_fresh(w->api->revocations, began_us);
@@ -109,6 +119,10 @@ enum err watch_start(struct api *api, bool migrated, struct watch **ret)
 	w->db = db_conn_new(&settings);
 	w->api = api;
 	w->migrated = migrated;
+	/* Once before the first request: a server that has just started would answer 503 for want of own
+	 * prices. */
+	if (w->db != NULL && migrated)
+		round_run(w);
 	if (w->db == NULL || ticker_start("watch", ROUND_US, round_run, w, &w->ticker) != ERR_OK) {
 		release(w);
 		return ERR_NO_MEMORY;

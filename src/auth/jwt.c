@@ -162,8 +162,9 @@ enum err jwt_issue(
 	char payload[384];
 	const int len = snprintf(payload, sizeof payload,
 		"{\"iss\":\"" ISSUER "\",\"aud\":\"" AUDIENCE "\",\"sub\":\"%s\",\"jti\":\"%s\",\"iat\":%lld,"
-		"\"nbf\":%lld,\"exp\":%lld}",
-		user_text, token_text, (long long)now_s, (long long)now_s, (long long)expires_s);
+		"\"nbf\":%lld,\"exp\":%lld,\"gen\":%lld}",
+		user_text, token_text, (long long)now_s, (long long)now_s, (long long)expires_s,
+		(long long)p->generation);
 	CHECK(len > 0 && (size_t)len < sizeof payload);
 
 	const size_t signed_len = HEADER_LENGTH + BASE64URL_LENGTH((size_t)len);
@@ -249,6 +250,16 @@ static bool claim_time(const json_t *claims, const char *name, int64_t *ret_us)
 	return true;
 }
 
+/* The generation; tokens of earlier versions have none. */
+static bool claim_generation(const json_t *claims, int64_t *ret)
+{
+	const json_t *v = json_object_get(claims, "gen");
+	if (v != NULL && (!json_is_integer(v) || json_integer_value(v) < 0))
+		return false;
+	*ret = v == NULL ? 0 : (int64_t)json_integer_value(v);
+	return true;
+}
+
 static bool claims_read(const json_t *claims, int64_t now_us, struct principal *ret)
 {
 	int64_t issued_us = 0;
@@ -259,6 +270,8 @@ static bool claims_read(const json_t *claims, int64_t now_us, struct principal *
 		return false;
 	if (!claim_time(claims, "iat", &issued_us) || !claim_time(claims, "nbf", &not_before_us) ||
 		!claim_time(claims, "exp", &ret->expires_at_us))
+		return false;
+	if (!claim_generation(claims, &ret->generation))
 		return false;
 	if (issued_us > now_us + LEEWAY_US || not_before_us > now_us + LEEWAY_US)
 		return false;

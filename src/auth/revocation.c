@@ -1,4 +1,4 @@
-/* The set of logged-out tokens of this process: a hash table under a read-write lock, bounded, failing
+/* What ended sessions and keys, in this process: two hash tables under a read-write lock, bounded, failing
  * closed. Whatever it cannot be sure of is STALE. It polls nothing and knows no clock: app/watch feeds it,
  * the authentication asks it. */
 #include "llmlab/auth/revocation.h"
@@ -26,9 +26,18 @@ struct entry {
 	UT_hash_handle hh;
 };
 
+/* An account whose generations were raised. */
+struct account {
+	struct uuid id; /* key */
+	int64_t session_generation, key_generation;
+	int64_t expires_at_us;
+	UT_hash_handle hh;
+};
+
 struct revocations {
-	pthread_rwlock_t *lock; /* owned; a pointer, so that a const set can be locked for reading */
-	struct entry *table;	/* owned entries */
+	pthread_rwlock_t *lock;	  /* owned; a pointer, so that a const set can be locked for reading */
+	struct entry *table;	  /* owned entries */
+	struct account *accounts; /* owned entries */
 	size_t max;
 	/* Until this wall-clock time the set lacks a token it had no room for: nothing it says of others is
 	 * certain. 0: none. */
@@ -65,6 +74,19 @@ struct revocations *revocations_new(size_t max)
 	return r;
 }
 
+/* Frees every account that expired before now_us. */
+static void drop_expired_accounts(struct revocations *r, int64_t now_us)
+{
+	struct account *a = NULL;
+	struct account *next = NULL;
+	HASH_ITER (hh, r->accounts, a, next) {
+		if (a->expires_at_us >= now_us)
+			continue;
+		HASH_DEL(r->accounts, a);
+		free(a);
+	}
+}
+
 /* Frees every entry that expired before now_us. */
 static void drop_expired(struct revocations *r, int64_t now_us)
 {
@@ -88,6 +110,12 @@ void revocations_free(struct revocations *r)
 		HASH_DEL(r->table, e);
 		free(e);
 	}
+	struct account *a = NULL;
+	struct account *next_account = NULL;
+	HASH_ITER (hh, r->accounts, a, next_account) {
+		HASH_DEL(r->accounts, a);
+		free(a);
+	}
 	CHECK(pthread_rwlock_destroy(r->lock) == 0);
 	free(r->lock);
 	free(r);
@@ -100,10 +128,22 @@ static struct entry *find(const struct revocations *r, const struct uuid *token_
 	return found;
 }
 
+static struct account *find_account(const struct revocations *r, const struct uuid *id)
+{
+	struct account *found = NULL;
+	HASH_FIND(hh, r->accounts, id, sizeof *id, found);
+	return found;
+}
+
+static bool is_full(const struct revocations *r)
+{
+	return HASH_COUNT(r->table) + HASH_COUNT(r->accounts) >= r->max;
+}
+
 /* False if there is no room or no memory. */
 static bool add_new(struct revocations *r, const struct uuid *token_id, int64_t expires_at_us)
 {
-	if (HASH_COUNT(r->table) >= r->max)
+	if (is_full(r))
 		return false;
 	struct entry *e = malloc(sizeof *e);
 	if (e == NULL)
@@ -130,6 +170,45 @@ void revocations_add(struct revocations *r, const struct uuid *token_id, int64_t
 	CHECK(pthread_rwlock_unlock(r->lock) == 0);
 }
 
+static bool add_new_account(struct revocations *r, const struct account *account)
+{
+	if (is_full(r))
+		return false;
+	struct account *a = malloc(sizeof *a);
+	if (a == NULL)
+		return false;
+	*a = *account;
+	HASH_ADD(hh, r->accounts, id, sizeof a->id, a);
+	if (a->hh.tbl != NULL)
+		return true;
+	free(a);
+	return false;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+void revocations_add_account(struct revocations *r, const struct uuid *account, int64_t session_generation,
+	int64_t key_generation, int64_t expires_at_us)
+{
+	const struct account added = {.id = *account,
+		.session_generation = session_generation,
+		.key_generation = key_generation,
+		.expires_at_us = expires_at_us};
+	CHECK(pthread_rwlock_wrlock(r->lock) == 0);
+	struct account *const known = find_account(r, account);
+	if (known != NULL) {
+		known->session_generation = larger(known->session_generation, session_generation);
+		known->key_generation = larger(known->key_generation, key_generation);
+		known->expires_at_us = larger(known->expires_at_us, expires_at_us);
+	} else if (!add_new_account(r, &added)) {
+		r->incomplete_until_us = larger(r->incomplete_until_us, expires_at_us);
+	}
+	CHECK(pthread_rwlock_unlock(r->lock) == 0);
+}
+
 void revocations_mark_fresh(struct revocations *r, int64_t mono_us)
 {
 	CHECK(pthread_rwlock_wrlock(r->lock) == 0);
@@ -139,16 +218,30 @@ void revocations_mark_fresh(struct revocations *r, int64_t mono_us)
 	CHECK(pthread_rwlock_unlock(r->lock) == 0);
 }
 
-enum revocation revocations_check(
-	const struct revocations *r, const struct uuid *token_id, int64_t mono_now_us)
+/* What is known of the principal's account. A key below its generation may live or not: only the database can
+ * tell. */
+static enum revocation check_account(const struct revocations *r, const struct principal *p)
+{
+	const struct account *const a = find_account(r, &p->user_id);
+	if (a == NULL)
+		return REVOCATION_NONE;
+	if (p->is_api_key)
+		return p->generation < a->key_generation ? REVOCATION_STALE : REVOCATION_NONE;
+	return p->generation < a->session_generation ? REVOCATION_REVOKED : REVOCATION_NONE;
+}
+
+enum revocation revocations_check(const struct revocations *r, const struct principal *p, int64_t mono_now_us)
 {
 	CHECK(pthread_rwlock_rdlock(r->lock) == 0);
-	const bool revoked = find(r, token_id) != NULL;
+	const bool revoked = find(r, &p->token_id) != NULL;
+	const enum revocation account = check_account(r, p);
 	const bool fresh = r->ever_fresh && mono_now_us - r->fresh_mono_us <= REVOCATION_FRESH_US;
 	const bool complete = r->incomplete_until_us == 0;
 	CHECK(pthread_rwlock_unlock(r->lock) == 0);
 	if (revoked)
 		return REVOCATION_REVOKED;
+	if (account != REVOCATION_NONE)
+		return account;
 	return fresh && complete ? REVOCATION_NONE : REVOCATION_STALE;
 }
 
@@ -156,6 +249,7 @@ void revocations_purge(struct revocations *r, int64_t now_us)
 {
 	CHECK(pthread_rwlock_wrlock(r->lock) == 0);
 	drop_expired(r, now_us);
+	drop_expired_accounts(r, now_us);
 	if (r->incomplete_until_us < now_us)
 		r->incomplete_until_us = 0;
 	CHECK(pthread_rwlock_unlock(r->lock) == 0);

@@ -23,6 +23,11 @@ void arena_init(struct arena *a, size_t cap_bytes)
 	*a = (struct arena){.cap_bytes = cap_bytes};
 }
 
+void arena_init_small(struct arena *a, size_t cap_bytes, size_t first_bytes)
+{
+	*a = (struct arena){.cap_bytes = cap_bytes, .first_bytes = first_bytes};
+}
+
 void arena_release(struct arena *a)
 {
 	struct arena_block *block = a->head;
@@ -31,7 +36,7 @@ void arena_release(struct arena *a)
 		free(block);
 		block = next;
 	}
-	arena_init(a, a->cap_bytes);
+	arena_init_small(a, a->cap_bytes, a->first_bytes);
 }
 
 static void *arena_overflow(struct arena *a)
@@ -44,7 +49,8 @@ static void *arena_overflow(struct arena *a)
  * in size so that a large owner needs few of them, and never reach beyond what the cap still allows. */
 static struct arena_block *arena_grow(struct arena *a, size_t need)
 {
-	size_t size = a->head == NULL ? ARENA_BLOCK_MIN_BYTES : a->head->size * 2;
+	const size_t first = a->first_bytes == 0 ? ARENA_BLOCK_MIN_BYTES : a->first_bytes;
+	size_t size = a->head == NULL ? first : a->head->size * 2;
 	if (size > ARENA_BLOCK_MAX_BYTES)
 		size = ARENA_BLOCK_MAX_BYTES;
 	if (size > a->cap_bytes - a->used_bytes)
@@ -59,6 +65,7 @@ static struct arena_block *arena_grow(struct arena *a, size_t need)
 	block->next = a->head;
 	block->size = size;
 	a->head = block;
+	a->held_bytes += sizeof *block + size;
 	return block;
 }
 

@@ -56,6 +56,17 @@ bool buf_reserve(struct buf *b, size_t n)
 	return true;
 }
 
+void buf_trim(struct buf *b)
+{
+	if (b->data == NULL || b->size <= b->len + 1)
+		return;
+	char *const data = realloc(b->data, b->len + 1);
+	if (data == NULL)
+		return;
+	b->data = data;
+	b->size = b->len + 1;
+}
+
 void buf_append(struct buf *b, const void *data, size_t n)
 {
 	if (n == 0 || !buf_reserve(b, n))

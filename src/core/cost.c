@@ -40,8 +40,7 @@ const struct price_period *price_period_at(const struct price_record *r, int64_t
 
 /* ---- prices in force ---- */
 
-/* Replaces what the set names: its base prices, then every long-context tier that the input has crossed. */
-static void apply_set(const struct price_set *s, int64_t input_tokens, int64_t price[PRICE_CATEGORIES])
+void price_set_apply(const struct price_set *s, int64_t input_tokens, int64_t price[PRICE_CATEGORIES])
 {
 	for (size_t i = 0; i < s->n_tiers && input_tokens > s->tiers[i].above_input_tokens; i++) {
 		for (int c = 0; c < PRICE_CATEGORIES; c++) {
@@ -70,15 +69,15 @@ static void find_prices(struct charge *c)
 	const int64_t input_tokens = c->query->usage->counts[USAGE_input_tokens];
 	for (int i = 0; i < PRICE_CATEGORIES; i++)
 		c->price[i] = PRICE_NONE;
-	apply_set(&period->standard, input_tokens, c->price);
+	price_set_apply(&period->standard, input_tokens, c->price);
 	for (size_t i = 0; i < period->n_windows; i++) {
 		if (in_window(&period->windows[i], c->query->at_us))
-			apply_set(&period->windows[i].prices, input_tokens, c->price);
+			price_set_apply(&period->windows[i].prices, input_tokens, c->price);
 	}
 	c->tier = price_service_tier(c->record->provider, c->query->service_tier);
 	if (period->service[c->tier].n_tiers == 0)
 		c->tier = TIER_STANDARD;
-	apply_set(&period->service[c->tier], input_tokens, c->price);
+	price_set_apply(&period->service[c->tier], input_tokens, c->price);
 }
 
 static void find_factor(struct charge *c)

@@ -144,18 +144,24 @@ static const struct price_record *own_price(
 	return found;
 }
 
+struct price_match price_find_own(const struct catalogue *c, const struct price_record *const *overrides,
+	size_t n_overrides, const char *provider_text, const char *model, const char *base_url, bool *ret_own)
+{
+	const struct price_match m = price_find(c, provider_text, model, base_url);
+	const struct price_record *own = NULL;
+	struct price_names names;
+	if (n_overrides > 0 && price_names_read(c, provider_text, model, base_url, &names))
+		own = own_price(overrides, n_overrides, &names);
+	*ret_own = own != NULL;
+	return own != NULL ? (struct price_match){.provider = m.provider, .record = own} : m;
+}
+
 enum err price_event(const struct catalogue *c, const struct price_record *const *overrides,
 	size_t n_overrides, const struct price_query *q, struct price_result *ret, struct problem *p)
 {
-	struct price_match m = price_find(c, q->provider, q->model, q->base_url);
-	const struct price_record *own = NULL;
-	if (n_overrides > 0) {
-		struct price_names names;
-		if (price_names_read(c, q->provider, q->model, q->base_url, &names))
-			own = own_price(overrides, n_overrides, &names);
-	}
-	if (own != NULL)
-		m = (struct price_match){.provider = m.provider, .record = own};
+	bool own;
+	const struct price_match m =
+		price_find_own(c, overrides, n_overrides, q->provider, q->model, q->base_url, &own);
 	enum err e;
 	if (m.record == NULL) {
 		e = usage_check(q->usage, p);
@@ -167,9 +173,9 @@ enum err price_event(const struct catalogue *c, const struct price_record *const
 	if (e != ERR_OK)
 		return e;
 	ret->match = m;
-	ret->own_price = own != NULL;
+	ret->own_price = own;
 	if (m.record == NULL || ret->status != PRICING_UNPRICED)
-		ret->rule = own != NULL ? "override" : price_rule_name(&m);
+		ret->rule = own ? "override" : price_rule_name(&m);
 	memcpy(ret->catalogue_version, c->version, sizeof ret->catalogue_version);
 	return ERR_OK;
 }

@@ -46,9 +46,11 @@ struct db_conn {
 	int64_t server_statement_us; /* the one the server was told */
 	int64_t deadline_us;	     /* monotonic end of the call that runs */
 	PGconn *pg;		     /* owned; NULL while not connected */
+	uint64_t number;	     /* of pg: how many there were */
 	struct prepared *prepared;   /* owned hash */
 	bool prepared_stale;   /* the server's prepared statements must be dropped before the next use */
 	bool in_transaction;   /* begun and not ended; stays set when its connection is lost */
+	bool counted;	       /* in the metric of open connections */
 	bool down;	       /* a loss or failed attempt was logged and no recovery yet */
 	int64_t backoff_us;    /* 0 after a success */
 	int64_t not_before_us; /* monotonic: no connection attempt before */
@@ -91,6 +93,8 @@ static void close_connection(struct db_conn *c)
 		return;
 	PQfinish(c->pg);
 	c->pg = NULL;
+	metric_add(METRIC_DB_CONNECTIONS, -(int64_t)c->counted);
+	c->counted = false;
 	forget_prepared(c);
 	c->prepared_stale = false;
 }
@@ -364,6 +368,7 @@ static enum err handshake(struct db_conn *c, int64_t deadline_us)
 	}
 	if (PQsetnonblocking(c->pg, 1) != 0)
 		return connect_failed(c, PQerrorMessage(c->pg));
+	c->number++;
 	return ERR_OK;
 }
 
@@ -476,6 +481,8 @@ static enum err connect_within(struct db_conn *c, int64_t limit_us)
 	if (e != ERR_OK)
 		return e;
 	metric_add(METRIC_DB_CONNECTS, 1);
+	metric_add(METRIC_DB_CONNECTIONS, 1);
+	c->counted = true;
 	c->backoff_us = 0;
 	c->not_before_us = 0;
 	clear_failure(c);
@@ -566,7 +573,13 @@ enum err db_conn_ready(struct db_conn *c)
 	drop_if_dead(c);
 	if (c->pg)
 		return ERR_OK;
-	return connect_within(c, c->settings.connect_us);
+	const int64_t connect_us = c->settings.connect_us;
+	return connect_within(c, c->statement_us < connect_us ? c->statement_us : connect_us);
+}
+
+uint64_t db_conn_number(const struct db_conn *c)
+{
+	return c->number;
 }
 
 bool db_conn_connected(const struct db_conn *c)
@@ -740,6 +753,16 @@ enum err db_run(
 		e = run_once(c, stmt, params, ret_result);
 	if (e == ERR_INTERNAL && is_stale_statement(c))
 		log_stale(c, stmt);
+	return e;
+}
+
+enum err db_run_planned(
+	struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result)
+{
+	const bool prepare_others = c->settings.prepare;
+	c->settings.prepare = false;
+	const enum err e = db_run(c, stmt, params, ret_result);
+	c->settings.prepare = prepare_others;
 	return e;
 }
 

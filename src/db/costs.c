@@ -1,9 +1,9 @@
-/* Sums of calls, tokens and cost over time: the one place that knows how the rollup and the events answer a
- * question together. Where days and months begin is the caller's knowledge; intervals arrive here as
- * instants.
+/* Sums of calls, tokens and cost over time, in all and by model. Where days and months begin is the caller's
+ * knowledge; intervals arrive here as instants. Sums by other dimensions are in costs_breakdown.c, many
+ * totals at once in costs_totals.c.
  *
- * An interval is cut into pieces: the whole quarters of an hour inside it are read from usage_15m, what is
- * left before the first and after the last of them from events. Each piece is one range of the primary key.
+ * A question without a filter reads rows of hours, one by provider, model or project reads rows of UTC days,
+ * each with the quarters of an hour at the ends and, where an end is not on a quarter, the events there.
  */
 
 #include "llmlab/db/costs.h"
@@ -11,288 +11,165 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "llmlab/base/calendar.h"
 #include "llmlab/base/check.h"
-#include "llmlab/base/clock.h"
+#include "llmlab/base/log.h"
+#include "costs_parts.h"
 #include "scope.h"
 
-#define QUARTER_US    (15 * US_PER_MINUTE)
-#define PARAMS_BYTES  (16 << 20) /* texts of the borders of all pieces with room */
-#define MONEY_ABS_MAX ((int128)(~(uint128)0 >> 1))
-#define CHUNKS_MAX    4096
+#define PARAMS_BYTES (32 << 20) /* texts of all borders, and the rows of one call, with room */
 
-/* ---- the statements ----
- * $1 user; $2, $3, $4 interval, begin and end of each piece; $5, $6, $7 provider, model, project or NULL;
- * ragged: $8, $9, $10 interval, begin and end of each piece that is read from events (the first three: from
- * the rollup); events: $8, $9 tag key and value or NULL, $10 customer or NULL (all pieces are read from
- * events). */
+/* ---- the statements ---- */
 
-#define SUMS(calls, errors, unpriced, prefix)                                                                \
-	"sum(" calls ") AS calls, sum(" errors ") AS errors, sum(" unpriced ") AS unpriced_calls,"           \
-	" sum(" prefix "input_tokens) AS input_tokens, sum(" prefix "output_tokens) AS output_tokens,"       \
-	" coalesce(sum(" prefix "cache_read_tokens), 0) AS cache_read_tokens,"                               \
-	" coalesce(sum(" prefix "cache_write_tokens), 0) AS cache_write_tokens,"                             \
-	" coalesce(sum(" prefix "reasoning_tokens), 0) AS reasoning_tokens,"                                 \
-	" coalesce(sum(" prefix "cost), 0) AS cost"
-#define ROLLUP_SUMS SUMS("calls", "errors", "unpriced_calls", "")
-#define EVENT_SUMS  SUMS("1", "(e.status = 'error')::int", "(e.cost IS NULL)::int", "e.")
+/* In all. $1 user; $2 begins of the intervals; $3, $4 stretches of hours; $5, $6 of quarters; $7, $8 ragged
+ * ones. */
+#define TOTAL_PART(from) "SELECT " INTERVAL ", " ADD_UP from " GROUP BY 1"
+#define TOTAL_LEVELS(in)                                                                                     \
+	TOTAL_PART(in("$3", "$4", "usage_hour", ""))                                                         \
+	" UNION ALL " TOTAL_PART(IN_MANY("$5", "$6", "usage_model_15m", ""))
+#define TOTAL_EVENTS(lo, hi) " UNION ALL " TOTAL_PART(EVENTS_IN(lo, hi, "NULL", ""))
+#define TOTAL_OF(parts)	     "SELECT i, " ADD_UP " FROM (" parts ") AS t GROUP BY i"
 
-#define ROLLUP_ROWS                                                                                          \
-	" FROM usage_15m WHERE user_id = $1 AND bucket >= piece.lo AND bucket < piece.hi"                    \
-	" AND ($5::text IS NULL OR provider = $5) AND ($6::text IS NULL OR model = $6)"                      \
-	" AND ($7::text IS NULL OR project = $7)"
-#define EVENT_ROWS                                                                                           \
-	" FROM events e WHERE e.user_id = $1 AND e.occurred_at >= piece.lo AND e.occurred_at < piece.hi"     \
-	" AND ($5::text IS NULL OR e.provider = $5) AND ($6::text IS NULL OR e.model = $6)"                  \
-	" AND ($7::text IS NULL OR coalesce(e.project, '') = $7)"
-#define EVENT_MORE " AND ($8::text IS NULL OR e.tags ->> $8 = $9) AND ($10::text IS NULL OR e.customer = $10)"
+static const struct db_stmt TOTAL[2][2] =
+	STATEMENTS("costs_total", TOTAL_OF, TOTAL_LEVELS, TOTAL_EVENTS("$7", "$8"));
 
-/* Sums of each piece by themselves: a scan of one key range, never a sort of the whole. */
-#define PIECES(i, lo, hi, query)                                                                             \
-	"SELECT piece.i, s.* FROM unnest(" i "::bigint[], " lo "::timestamptz[], " hi "::timestamptz[])"     \
-	" AS piece (i, lo, hi) CROSS JOIN LATERAL (" query ") s"
-#define FIRST_PIECES(query)  PIECES("$2", "$3", "$4", query)
-#define SECOND_PIECES(query) PIECES("$8", "$9", "$10", query)
-
-/* The pieces of one interval added up. */
-#define ADD_UP                                                                                               \
-	" i, sum(calls)::bigint, sum(errors)::bigint, sum(unpriced_calls)::bigint, "                         \
-	"sum(input_tokens)::bigint,"                                                                         \
-	" sum(output_tokens)::bigint, sum(cache_read_tokens)::bigint, sum(cache_write_tokens)::bigint,"      \
-	" sum(reasoning_tokens)::bigint, sum(cost)"
-#define SERIES(pieces) "SELECT" ADD_UP " FROM (" pieces ") p GROUP BY i"
-#define MODELS(pieces)                                                                                       \
-	"SELECT" ADD_UP ", provider, model FROM (" pieces ") p GROUP BY i, provider, model"                  \
+/* By model. $1 user; $2 begins of the intervals; $3, $4 stretches of days; $5, $6 of quarters; $7, $8, $9
+ * provider, model and project or NULL; $10 whether rows are by model or only by interval; $11, $12 ragged
+ * stretches. */
+#define MODEL_FILTER                                                                                         \
+	" AND ($7::text IS NULL OR provider = $7) AND ($8::text IS NULL OR model = $8)"                      \
+	" AND ($9::text IS NULL OR project = $9)"
+#define EVENT_FILTER                                                                                         \
+	" AND ($7::text IS NULL OR provider = $7) AND ($8::text IS NULL OR model = $8)"                      \
+	" AND ($9::text IS NULL OR coalesce(project, '') = $9)"
+#define MODEL_PART(from)                                                                                     \
+	"SELECT " INTERVAL ", CASE WHEN $10::bool THEN t.provider END AS provider,"                          \
+	" CASE WHEN $10::bool THEN t.model END AS model, " ADD_UP from " GROUP BY 1, 2, 3"
+#define MODEL_LEVELS(in)                                                                                     \
+	MODEL_PART(in("$3", "$4", "usage_model_day", MODEL_FILTER))                                          \
+	" UNION ALL " MODEL_PART(IN_MANY("$5", "$6", "usage_model_15m", MODEL_FILTER))
+#define MODEL_EVENTS " UNION ALL " MODEL_PART(EVENTS_IN("$11", "$12", "provider, model", EVENT_FILTER))
+#define MODELS_OF(parts)                                                                                     \
+	"SELECT i, " ADD_UP ", provider, model FROM (" parts ") AS t GROUP BY i, provider, model"            \
 	" ORDER BY i, provider COLLATE \"C\", model COLLATE \"C\" LIMIT 200001"
 
-/* Without HAVING a piece in which there is nothing would be a row of NULLs. */
-#define ROLLUP_TOTAL "SELECT " ROLLUP_SUMS ROLLUP_ROWS " HAVING count(*) > 0"
-#define EVENT_TOTAL  "SELECT " EVENT_SUMS EVENT_ROWS
-#define ROLLUP_MODEL "SELECT provider, model, " ROLLUP_SUMS ROLLUP_ROWS " GROUP BY provider, model"
-#define EVENT_MODEL  "SELECT e.provider, e.model, " EVENT_SUMS EVENT_ROWS
+static const struct db_stmt MODELS[2][2] = STATEMENTS("costs_models", MODELS_OF, MODEL_LEVELS, MODEL_EVENTS);
 
-static const struct db_stmt SERIES_ROLLUP = {"costs_series_rollup", SERIES(FIRST_PIECES(ROLLUP_TOTAL))};
-static const struct db_stmt SERIES_RAGGED = {"costs_series_ragged",
-	SERIES(FIRST_PIECES(ROLLUP_TOTAL) " UNION ALL " SECOND_PIECES(EVENT_TOTAL " HAVING count(*) > 0"))};
-static const struct db_stmt SERIES_EVENTS = {
-	"costs_series_events", SERIES(FIRST_PIECES(EVENT_TOTAL EVENT_MORE " HAVING count(*) > 0"))};
-static const struct db_stmt MODELS_ROLLUP = {"costs_models_rollup", MODELS(FIRST_PIECES(ROLLUP_MODEL))};
-static const struct db_stmt MODELS_RAGGED = {
-	"costs_models_ragged", MODELS(FIRST_PIECES(ROLLUP_MODEL) " UNION ALL " SECOND_PIECES(
-				       EVENT_MODEL " GROUP BY e.provider, e.model"))};
-static const struct db_stmt MODELS_ERRORS = {"costs_models_errors",
-	MODELS(FIRST_PIECES(EVENT_MODEL EVENT_MORE
-		" AND e.status = 'error' AND e.cost > 0 GROUP BY e.provider, e.model"))};
+/* Both. $1 to $6 as in all; $7, $8 stretches of days, $9, $10 of quarters of the models, which are one
+ * interval; $11, $12 and $13, $14 ragged stretches of the intervals and of the models. Rows of models have
+ * the interval -1. */
+#define WHOLE_PART(from) "SELECT t.provider, t.model, " ADD_UP from " GROUP BY t.provider, t.model"
+#define WHOLE_LEVELS                                                                                         \
+	WHOLE_PART(IN_ONE("$7", "$8", "usage_model_day", ""))                                                \
+	" UNION ALL " WHOLE_PART(IN_MANY("$9", "$10", "usage_model_15m", ""))
+#define WHOLE_EVENTS " UNION ALL " WHOLE_PART(EVENTS_IN("$13", "$14", "provider, model", ""))
+#define WITH_WHOLE(totals, models)                                                                           \
+	"SELECT i, " ADD_UP ", NULL::text AS provider, NULL::text AS model FROM (" totals                    \
+	") AS t GROUP BY i"                                                                                  \
+	" UNION ALL (SELECT -1, " ADD_UP ", provider, model FROM (" models ") AS t GROUP BY provider, "      \
+	"model LIMIT 10001)"
+#define SUMMARY_OF(totals)	  WITH_WHOLE(totals, WHOLE_LEVELS)
+#define SUMMARY_RAGGED_OF(totals) WITH_WHOLE(totals TOTAL_EVENTS("$11", "$12"), WHOLE_LEVELS WHOLE_EVENTS)
 
-enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_COST = COLUMN_SUMS + 8, COLUMN_PROVIDER, COLUMN_MODEL };
+static const struct db_stmt SUMMARY[2][2] = {
+	{{"costs_summary", SUMMARY_OF(TOTAL_LEVELS(IN_ONE))},
+		{"costs_summary_ragged", SUMMARY_RAGGED_OF(TOTAL_LEVELS(IN_ONE))}},
+	{{"costs_summary_many", SUMMARY_OF(TOTAL_LEVELS(IN_MANY))},
+		{"costs_summary_many_ragged", SUMMARY_RAGGED_OF(TOTAL_LEVELS(IN_MANY))}}};
 
-/* ---- from borders to pieces ---- */
+enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_PROVIDER = COLUMN_SUMS + N_SUMS, COLUMN_MODEL };
 
-static int64_t quarter_floor(int64_t us)
+/* ---- in all ---- */
+
+static enum err run_total(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
+	size_t n_starts, struct arena *arena, PGresult **ret)
 {
-	const int64_t rest = us % QUARTER_US;
-	return us - (rest < 0 ? rest + QUARTER_US : rest);
-}
-
-static int64_t quarter_ceil(int64_t us)
-{
-	const int64_t floor_us = quarter_floor(us);
-	return floor_us == us ? us : floor_us + QUARTER_US;
-}
-
-/* ERR_RANGE unless the borders are 2..COSTS_INTERVALS_MAX + 1 instants that do not descend. */
-static enum err check_starts(const int64_t *starts_us, size_t n_starts)
-{
-	if (n_starts < 2 || n_starts > COSTS_INTERVALS_MAX + 1)
-		return ERR_RANGE;
-	for (size_t i = 1; i < n_starts; i++)
-		if (starts_us[i] < starts_us[i - 1])
-			return ERR_RANGE;
-	return ERR_OK;
-}
-
-struct pieces {
-	int64_t *interval, *lo_us, *hi_us;
-	size_t n;
-};
-
-/* False without memory. */
-static bool pieces_init(struct pieces *p, size_t max, struct arena *arena)
-{
-	p->interval = arena_array(arena, max, sizeof(*p->interval));
-	p->lo_us = arena_array(arena, max, sizeof(*p->lo_us));
-	p->hi_us = arena_array(arena, max, sizeof(*p->hi_us));
-	p->n = 0;
-	return !arena_overflowed(arena);
-}
-
-/* Adds [lo, hi) in chunks; nothing if it is empty. */
-static void pieces_add(struct pieces *p, size_t interval, int64_t lo_us, int64_t hi_us, int64_t chunk_us)
-{
-	while (lo_us < hi_us) {
-		const int64_t end_us = hi_us - lo_us > chunk_us ? lo_us + chunk_us : hi_us;
-		p->interval[p->n] = (int64_t)interval;
-		p->lo_us[p->n] = lo_us;
-		p->hi_us[p->n] = end_us;
-		p->n++;
-		lo_us = end_us;
-	}
-}
-
-static void param_instants(struct db_params *p, const int64_t *us, size_t n)
-{
-	const char **texts = arena_array(p->arena, n, sizeof(*texts));
-	char(*chars)[INSTANT_TEXT_SIZE] = arena_array(p->arena, n, sizeof(*chars));
-	if (!texts || !chars)
-		return; /* run_pieces() asks the arena */
-	for (size_t i = 0; i < n; i++) {
-		instant_format(us[i], chars[i]);
-		texts[i] = chars[i];
-	}
-	db_param_text_array(p, texts, n);
-}
-
-static void params_pieces(struct db_params *p, const struct pieces *pieces)
-{
-	db_param_i64_array(p, pieces->interval, pieces->n);
-	param_instants(p, pieces->lo_us, pieces->n);
-	param_instants(p, pieces->hi_us, pieces->n);
-}
-
-/* A question: the statements that can answer it, and how long a piece may be. */
-struct cells_query {
-	const struct db_stmt *rollup, *ragged, *events; /* rollup NULL: only events know */
-	const struct usage_filter *filter;		/* NULL: any */
-	bool chunked;
-};
-
-/* Grouping a long piece by model would sort its rows on disk; those of a day fit in memory. Pieces stay few.
- */
-static int64_t chunk_us(const struct cells_query *q, int64_t span_us)
-{
-	if (!q->chunked)
-		return INT64_MAX;
-	const int64_t least_us = quarter_ceil(span_us / CHUNKS_MAX);
-	return least_us > US_PER_DAY ? least_us : US_PER_DAY;
-}
-
-/* How the intervals are read: `first` from the rollup (from events where only those know), `ragged` from
- * events. */
-struct plan {
-	struct pieces first, ragged;
-	bool from_events;
-};
-
-/* False without memory. */
-static bool plan_init(struct plan *plan, const struct cells_query *q, const struct usage_filter *f,
-	const int64_t *starts_us, size_t n_starts, struct arena *arena)
-{
-	plan->from_events = !q->rollup || f->customer || f->tag_key;
-	if (!pieces_init(&plan->first, n_starts + CHUNKS_MAX + 1, arena) ||
-		!pieces_init(&plan->ragged, 2 * n_starts, arena))
-		return false;
-	const int64_t chunk = chunk_us(q, starts_us[n_starts - 1] - starts_us[0]);
-	for (size_t i = 0; i + 1 < n_starts; i++) {
-		const int64_t lo_us = starts_us[i];
-		const int64_t hi_us = starts_us[i + 1];
-		const int64_t first_us = quarter_ceil(lo_us);
-		const int64_t last_us = quarter_floor(hi_us);
-		if (plan->from_events) {
-			pieces_add(&plan->first, i, lo_us, hi_us, chunk);
-		} else if (first_us > last_us) { /* within one quarter */
-			pieces_add(&plan->ragged, i, lo_us, hi_us, INT64_MAX);
-		} else {
-			pieces_add(&plan->first, i, first_us, last_us, chunk);
-			pieces_add(&plan->ragged, i, lo_us, first_us, INT64_MAX);
-			pieces_add(&plan->ragged, i, last_us, hi_us, INT64_MAX);
-		}
-	}
-	return true;
-}
-
-/* Runs the statement that fits. Parameters live in *arena until the caller releases it. */
-static enum err run_pieces(struct db_conn *c, const struct uuid *user_id, const struct cells_query *q,
-	const int64_t *starts_us, size_t n_starts, struct arena *arena, PGresult **ret)
-{
-	static const struct usage_filter ANY;
-	const struct usage_filter *f = q->filter ? q->filter : &ANY;
-	struct plan plan;
-	if (!plan_init(&plan, q, f, starts_us, n_starts, arena))
+	struct cut cut;
+	if (!cut_intervals(starts_us, n_starts, LEVEL_HOUR_US, arena, &cut))
 		return ERR_NO_MEMORY;
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_uuid(&p, user_id);
-	params_pieces(&p, &plan.first);
+	param_instants(&p, starts_us, n_starts);
+	param_stretches(&p, &cut.coarse);
+	param_stretches(&p, &cut.quarters);
+	if (cut.ragged.n > 0)
+		param_stretches(&p, &cut.ragged);
+	if (arena_overflowed(arena))
+		return ERR_NO_MEMORY;
+	return db_run(c, STATEMENT(TOTAL, cut.coarse.n > 1, cut.ragged.n > 0), &p, ret);
+}
+
+/* By provider and model, or only by interval. */
+static enum err run_models(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *f,
+	bool by_model, const int64_t *starts_us, size_t n_starts, struct arena *arena, PGresult **ret)
+{
+	struct cut cut;
+	if (!cut_intervals(starts_us, n_starts, LEVEL_DAY_US, arena, &cut))
+		return ERR_NO_MEMORY;
+	struct db_params p;
+	db_params_init(&p, arena);
+	db_param_uuid(&p, user_id);
+	param_instants(&p, starts_us, n_starts);
+	param_stretches(&p, &cut.coarse);
+	param_stretches(&p, &cut.quarters);
 	db_param_text(&p, f->provider);
 	db_param_text(&p, f->model);
 	db_param_text(&p, f->project);
-	const struct db_stmt *stmt = q->rollup;
-	if (plan.from_events) {
-		stmt = q->events;
-		db_param_text(&p, f->tag_key);
-		db_param_text(&p, f->tag_value);
-		db_param_text(&p, f->customer);
-	} else if (plan.ragged.n > 0) {
-		stmt = q->ragged;
-		params_pieces(&p, &plan.ragged);
-	}
+	db_param_bool(&p, by_model);
+	if (cut.ragged.n > 0)
+		param_stretches(&p, &cut.ragged);
 	/* A text that could not be made would be NULL, which means "any". */
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
-	return db_run(c, stmt, &p, ret);
+	return db_run_planned(c, STATEMENT(MODELS, cut.coarse.n > 1, cut.ragged.n > 0), &p, ret);
 }
 
-/* ---- from rows to sums ---- */
-
-/* ERR_RANGE: the cost does not fit. */
-static enum err read_sums(const PGresult *r, int row, struct usage_sums *ret)
+/* The sums of each interval from sets: a breakdown by nothing. out is zeroed. */
+static enum err series_of_sets(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *f,
+	const int64_t *starts_us, size_t n_starts, struct arena *arena, struct usage_sums *out)
 {
-	const char *cost = db_text(r, row, COLUMN_COST);
-	CHECK(cost != NULL);
-	struct money money;
-	const enum err e = decimal_parse(cost, strlen(cost), MONEY_SCALE, MONEY_ABS_MAX, &money.atto);
-	if (e != ERR_OK)
-		return ERR_RANGE;
-	*ret = (struct usage_sums){
-		.calls = db_i64(r, row, COLUMN_SUMS),
-		.errors = db_i64(r, row, COLUMN_SUMS + 1),
-		.unpriced_calls = db_i64(r, row, COLUMN_SUMS + 2),
-		.input_tokens = db_i64(r, row, COLUMN_SUMS + 3),
-		.output_tokens = db_i64(r, row, COLUMN_SUMS + 4),
-		.cache_read_tokens = db_i64(r, row, COLUMN_SUMS + 5),
-		.cache_write_tokens = db_i64(r, row, COLUMN_SUMS + 6),
-		.reasoning_tokens = db_i64(r, row, COLUMN_SUMS + 7),
-		.cost = money,
-	};
-	return ERR_OK;
+	const struct usage_breakdown by_nothing = {.limit = 1, .filter = f};
+	struct usage_row *rows = NULL;
+	size_t n = 0;
+	const enum err e = costs_breakdown(c, user_id, &by_nothing, starts_us, n_starts, arena, &rows, &n);
+	for (size_t i = 0; e == ERR_OK && i < n; i++)
+		out[rows[i].interval] = rows[i].sums;
+	return e;
+}
+
+/* out is zeroed. */
+static enum err series_of_levels(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *f,
+	const int64_t *starts_us, size_t n_starts, struct arena *arena, struct usage_sums *out)
+{
+	const bool any = !f->provider && !f->model && !f->project;
+	PGresult *r SCOPE_RESULT = NULL;
+	enum err e = any ? run_total(c, user_id, starts_us, n_starts, arena, &r)
+			 : run_models(c, user_id, f, false, starts_us, n_starts, arena, &r);
+	for (int row = 0; e == ERR_OK && row < db_rows(r); row++) {
+		const int64_t i = db_i64(r, row, COLUMN_INTERVAL);
+		CHECK(i >= 0 && (size_t)i < n_starts - 1);
+		e = costs_read_sums(r, row, COLUMN_SUMS, &out[i]);
+	}
+	return e;
 }
 
 enum err costs_series(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *filter,
 	const int64_t *starts_us, size_t n_starts, struct usage_sums *out)
 {
-	enum err e = check_starts(starts_us, n_starts);
+	const struct usage_filter *const f = filter ? filter : &usage_filter_any;
+	enum err e = costs_check_starts(starts_us, n_starts);
 	if (e != ERR_OK)
 		return e;
 	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, PARAMS_BYTES);
-	const struct cells_query q = {&SERIES_ROLLUP, &SERIES_RAGGED, &SERIES_EVENTS, filter, false};
-	PGresult *r SCOPE_RESULT = NULL;
-	e = run_pieces(c, user_id, &q, starts_us, n_starts, &arena, &r);
-	if (e != ERR_OK)
-		return e;
-	const size_t n = n_starts - 1;
-	struct usage_sums *sums = arena_array(&arena, n, sizeof(*sums));
+	struct usage_sums *const sums = arena_array(&arena, n_starts - 1, sizeof(*sums));
 	if (!sums)
 		return ERR_NO_MEMORY;
-	for (int row = 0; row < db_rows(r); row++) {
-		const int64_t i = db_i64(r, row, COLUMN_INTERVAL);
-		CHECK(i >= 0 && (size_t)i < n);
-		e = read_sums(r, row, &sums[i]);
-		if (e != ERR_OK)
-			return e;
-	}
-	memcpy(out, sums, n * sizeof(*out));
-	return ERR_OK;
+	e = usage_filter_needs_sets(f) ? series_of_sets(c, user_id, f, starts_us, n_starts, &arena, sums)
+				       : series_of_levels(c, user_id, f, starts_us, n_starts, &arena, sums);
+	if (e == ERR_OK)
+		memcpy(out, sums, (n_starts - 1) * sizeof(*out));
+	return e;
 }
 
 enum err costs_total(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *filter,
@@ -302,17 +179,18 @@ enum err costs_total(struct db_conn *c, const struct uuid *user_id, const struct
 	return costs_series(c, user_id, filter, starts_us, 2, ret);
 }
 
-static enum err query_cells(struct db_conn *c, const struct uuid *user_id, const struct cells_query *q,
-	const int64_t *starts_us, size_t n_starts, struct arena *arena, struct usage_cell **ret,
-	size_t *ret_n)
+/* ---- by model ---- */
+
+enum err costs_series_by_model(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
+	size_t n_starts, struct arena *arena, struct usage_cell **ret_cells, size_t *ret_n)
 {
-	enum err e = check_starts(starts_us, n_starts);
+	enum err e = costs_check_starts(starts_us, n_starts);
 	if (e != ERR_OK)
 		return e;
 	struct arena params SCOPE_ARENA;
 	arena_init(&params, PARAMS_BYTES);
 	PGresult *r SCOPE_RESULT = NULL;
-	e = run_pieces(c, user_id, q, starts_us, n_starts, &params, &r);
+	e = run_models(c, user_id, &usage_filter_any, true, starts_us, n_starts, &params, &r);
 	if (e != ERR_OK)
 		return e;
 	const size_t n = (size_t)db_rows(r);
@@ -327,22 +205,15 @@ static enum err query_cells(struct db_conn *c, const struct uuid *user_id, const
 		CHECK(cells[i].interval < n_starts - 1);
 		cells[i].provider = arena_strdup(arena, db_text(r, row, COLUMN_PROVIDER));
 		cells[i].model = arena_strdup(arena, db_text(r, row, COLUMN_MODEL));
-		e = read_sums(r, row, &cells[i].sums);
+		e = costs_read_sums(r, row, COLUMN_SUMS, &cells[i].sums);
 		if (e != ERR_OK)
 			return e;
 	}
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
-	*ret = cells;
+	*ret_cells = cells;
 	*ret_n = n;
 	return ERR_OK;
-}
-
-enum err costs_series_by_model(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
-	size_t n_starts, struct arena *arena, struct usage_cell **ret_cells, size_t *ret_n)
-{
-	const struct cells_query q = {&MODELS_ROLLUP, &MODELS_RAGGED, NULL, NULL, true};
-	return query_cells(c, user_id, &q, starts_us, n_starts, arena, ret_cells, ret_n);
 }
 
 /* Dearest first, then by provider and model. */
@@ -357,13 +228,13 @@ static int compare_dearest(const void *a, const void *b)
 	return by_provider != 0 ? by_provider : strcmp(x->model, y->model);
 }
 
-static enum err query_models(struct db_conn *c, const struct uuid *user_id, const struct cells_query *q,
-	int64_t from_us, int64_t to_us, struct arena *arena, struct usage_by_model **ret, size_t *ret_n)
+enum err costs_by_model(struct db_conn *c, const struct uuid *user_id, int64_t from_us, int64_t to_us,
+	struct arena *arena, struct usage_by_model **ret_rows, size_t *ret_n)
 {
 	const int64_t starts_us[2] = {from_us, to_us};
 	struct usage_cell *cells = NULL;
 	size_t n = 0;
-	const enum err e = query_cells(c, user_id, q, starts_us, 2, arena, &cells, &n);
+	const enum err e = costs_series_by_model(c, user_id, starts_us, 2, arena, &cells, &n);
 	if (e != ERR_OK)
 		return e;
 	if (n > COSTS_MODELS_MAX)
@@ -374,21 +245,151 @@ static enum err query_models(struct db_conn *c, const struct uuid *user_id, cons
 	for (size_t i = 0; i < n; i++)
 		rows[i] = (struct usage_by_model){cells[i].provider, cells[i].model, cells[i].sums};
 	qsort(rows, n, sizeof(*rows), compare_dearest);
-	*ret = rows;
+	*ret_rows = rows;
 	*ret_n = n;
 	return ERR_OK;
-}
-
-enum err costs_by_model(struct db_conn *c, const struct uuid *user_id, int64_t from_us, int64_t to_us,
-	struct arena *arena, struct usage_by_model **ret_rows, size_t *ret_n)
-{
-	const struct cells_query q = {&MODELS_ROLLUP, &MODELS_RAGGED, NULL, NULL, true};
-	return query_models(c, user_id, &q, from_us, to_us, arena, ret_rows, ret_n);
 }
 
 enum err costs_of_errors_by_model(struct db_conn *c, const struct uuid *user_id, int64_t from_us,
 	int64_t to_us, struct arena *arena, struct usage_by_model **ret_rows, size_t *ret_n)
 {
-	const struct cells_query q = {NULL, NULL, &MODELS_ERRORS, NULL, true};
-	return query_models(c, user_id, &q, from_us, to_us, arena, ret_rows, ret_n);
+	struct usage_by_model *rows = NULL;
+	size_t n = 0;
+	const enum err e = costs_by_model(c, user_id, from_us, to_us, arena, &rows, &n);
+	if (e != ERR_OK)
+		return e;
+	size_t kept = 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct usage_sums *const s = &rows[i].sums;
+		if (s->error_cost.atto > 0)
+			rows[kept++] = (struct usage_by_model){rows[i].provider, rows[i].model,
+				{.calls = s->errors,
+					.errors = s->errors,
+					.cost = s->error_cost,
+					.error_cost = s->error_cost}};
+	}
+	qsort(rows, kept, sizeof(*rows), compare_dearest);
+	*ret_rows = rows;
+	*ret_n = kept;
+	return ERR_OK;
+}
+
+/* ---- summary ---- */
+
+/* The previous time as interval 0, before the others. */
+static int64_t *with_previous(
+	int64_t previous_us, const int64_t *starts_us, size_t n_starts, struct arena *arena)
+{
+	int64_t *const all = arena_array(arena, n_starts + 1, sizeof(*all));
+	if (!all)
+		return NULL;
+	all[0] = previous_us;
+	memcpy(all + 1, starts_us, n_starts * sizeof(*all));
+	return all;
+}
+
+static enum err run_summary(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
+	size_t n_starts, struct arena *arena, PGresult **ret)
+{
+	const int64_t whole_us[2] = {starts_us[1], starts_us[n_starts - 1]};
+	struct cut totals, models;
+	if (!cut_intervals(starts_us, n_starts, LEVEL_HOUR_US, arena, &totals) ||
+		!cut_intervals(whole_us, 2, LEVEL_DAY_US, arena, &models))
+		return ERR_NO_MEMORY;
+	struct db_params p;
+	db_params_init(&p, arena);
+	db_param_uuid(&p, user_id);
+	param_instants(&p, starts_us, n_starts);
+	param_stretches(&p, &totals.coarse);
+	param_stretches(&p, &totals.quarters);
+	param_stretches(&p, &models.coarse);
+	param_stretches(&p, &models.quarters);
+	const bool ragged = totals.ragged.n > 0 || models.ragged.n > 0;
+	if (ragged) {
+		param_stretches(&p, &totals.ragged);
+		param_stretches(&p, &models.ragged);
+	}
+	if (arena_overflowed(arena))
+		return ERR_NO_MEMORY;
+	return db_run(c, STATEMENT(SUMMARY, totals.coarse.n > 1, ragged), &p, ret);
+}
+
+/* Rows of models, and of intervals: 0 is the previous time. */
+static enum err read_summary(
+	const PGresult *r, size_t n_intervals, struct arena *arena, struct usage_summary *s)
+{
+	s->models = arena_array(arena, (size_t)db_rows(r), sizeof(*s->models));
+	s->intervals = arena_array(arena, n_intervals, sizeof(*s->intervals));
+	if (!s->models || !s->intervals)
+		return ERR_NO_MEMORY;
+	for (int row = 0; row < db_rows(r); row++) {
+		struct usage_sums sums;
+		const enum err e = costs_read_sums(r, row, COLUMN_SUMS, &sums);
+		if (e != ERR_OK)
+			return e;
+		if (!db_is_null(r, row, COLUMN_PROVIDER)) {
+			s->models[s->n_models++] =
+				(struct usage_by_model){arena_strdup(arena, db_text(r, row, COLUMN_PROVIDER)),
+					arena_strdup(arena, db_text(r, row, COLUMN_MODEL)), sums};
+			continue;
+		}
+		const int64_t i = db_i64(r, row, COLUMN_INTERVAL);
+		CHECK(i >= 0 && (size_t)i <= n_intervals);
+		if (i == 0)
+			s->previous = sums;
+		else
+			s->intervals[i - 1] = sums;
+	}
+	return arena_overflowed(arena) ? ERR_NO_MEMORY : ERR_OK;
+}
+
+static bool same_sums(const struct usage_sums *a, const struct usage_sums *b)
+{
+	return a->calls == b->calls && a->errors == b->errors && a->unpriced_calls == b->unpriced_calls &&
+	       a->input_tokens == b->input_tokens && a->output_tokens == b->output_tokens &&
+	       money_compare(a->cost, b->cost) == 0;
+}
+
+/* Adds the intervals up and holds them against the models: a wrong figure is not answered. */
+static enum err check_summary(struct usage_summary *s, size_t n_intervals)
+{
+	struct usage_sums models = {0};
+	for (size_t i = 0; i < s->n_models; i++)
+		if (!usage_sums_add(&models, &s->models[i].sums))
+			return ERR_RANGE;
+	for (size_t i = 0; i < n_intervals; i++)
+		if (!usage_sums_add(&s->total, &s->intervals[i]))
+			return ERR_RANGE;
+	if (same_sums(&s->total, &models))
+		return ERR_OK;
+	LOG_ERROR("sums by hour and by model differ", LOG_I("calls_by_hour", s->total.calls),
+		LOG_I("calls_by_model", models.calls));
+	return ERR_INTERNAL;
+}
+
+enum err costs_summary(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
+	size_t n_starts, int64_t previous_us, struct arena *arena, struct usage_summary *ret)
+{
+	enum err e = costs_check_starts(starts_us, n_starts);
+	if (e != ERR_OK || previous_us > starts_us[0] || n_starts > COSTS_INTERVALS_MAX)
+		return ERR_RANGE;
+	struct arena params SCOPE_ARENA;
+	arena_init(&params, PARAMS_BYTES);
+	const int64_t *const all = with_previous(previous_us, starts_us, n_starts, &params);
+	if (!all)
+		return ERR_NO_MEMORY;
+	PGresult *r SCOPE_RESULT = NULL;
+	e = run_summary(c, user_id, all, n_starts + 1, &params, &r);
+	struct usage_summary s = {0};
+	if (e == ERR_OK)
+		e = read_summary(r, n_starts - 1, arena, &s);
+	if (e == ERR_OK && s.n_models > COSTS_MODELS_MAX)
+		e = ERR_RANGE;
+	if (e == ERR_OK)
+		e = check_summary(&s, n_starts - 1);
+	if (e != ERR_OK)
+		return e;
+	qsort(s.models, s.n_models, sizeof(*s.models), compare_dearest);
+	*ret = s;
+	return ERR_OK;
 }

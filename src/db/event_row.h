@@ -16,8 +16,8 @@
 	"output_video_tokens, web_searches, units, cost, catalogue_cost, reported_cost, pricing_status, "    \
 	"price_record, price_rule, price_lines, catalogue_version, service_tier, requested_tier, "           \
 	"inference_geo, data_residency, search_context_size, project, customer, tags, metadata, "            \
-	"latency_ms, status, response_id, api_key_id"
-#define EVENT_N_COLUMNS 44
+	"latency_ms, status, response_id, api_key_id, set_id"
+#define EVENT_N_COLUMNS 45
 _Static_assert(USAGE_COUNTS == 15, "EVENT_COLUMNS lists the counts");
 
 /* Columns of EVENT_COLUMNS from first_col on. Texts go to the arena, whose overflow is the caller's to ask

@@ -226,6 +226,7 @@ void events_copy_row(struct buf *out, const struct event *e)
 		put_uuid(out, &e->api_key_id);
 	else
 		put_null(out);
+	put_uuid(out, &e->set_id);
 }
 
 void events_copy_header(struct buf *out)
@@ -377,6 +378,7 @@ enum err event_read(const PGresult *result, int row, int first_col, struct arena
 	e.status = next_text(&r);
 	e.response_id = next_text(&r);
 	e.has_api_key = next_uuid(&r, &e.api_key_id);
+	next_uuid(&r, &e.set_id);
 	CHECK(r.col == first_col + EVENT_N_COLUMNS);
 	*ret = e;
 	return ERR_OK;

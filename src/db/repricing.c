@@ -1,7 +1,7 @@
 /* New prices for recorded events: one chunk in one transaction, and the rows of the ledger. What the prices
  * are comes from the caller; when chunks run is decided above.
  *
- * How a chunk finds its events: the rollup says in which quarters of an hour there are any, so that a rare
+ * How a chunk finds its events: the sums say in which quarters of an hour there are any, so that a rare
  * model in a long range costs a few index steps and not a scan; then the events of as many quarters as make a
  * chunk are read in the order of their primary key. The cursor is a position in that order. */
 
@@ -15,6 +15,7 @@
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/metrics.h"
+#include "llmlab/db/usage_write.h"
 #include "scope.h"
 
 #define CHUNK_BYTES ((size_t)256 << 20)
@@ -24,14 +25,16 @@
 /* ---- statements of a chunk ---- */
 
 #define BUCKET_FILTER                                                                                        \
-	" FROM usage_15m WHERE user_id = $1 AND bucket >= $2 AND bucket < $3 AND ($4::text IS NULL OR "      \
+	" FROM usage_model_15m WHERE user_id = $1 AND bucket >= $2 AND bucket < $3 AND ($4::text IS NULL "   \
+	"OR "                                                                                                \
 	"provider = $4)"                                                                                     \
 	" AND ($5::text IS NULL OR model = $5)"
 static const struct db_stmt BUCKETS = {"repricing_buckets",
 	"SELECT bucket, sum(calls)::bigint" BUCKET_FILTER " GROUP BY bucket ORDER BY bucket LIMIT 256"};
 /* With both names given, so that the index of unpriced rows serves. */
 static const struct db_stmt UNPRICED_BUCKETS = {"repricing_unpriced_buckets",
-	"SELECT bucket, sum(unpriced_calls)::bigint FROM usage_15m WHERE user_id = $1 AND bucket >= $2 AND "
+	"SELECT bucket, sum(unpriced_calls)::bigint FROM usage_model_15m WHERE user_id = $1 AND bucket >= $2 "
+	"AND "
 	"bucket < $3"
 	" AND provider = $4 AND model = $5 AND unpriced_calls > 0 GROUP BY bucket ORDER BY bucket LIMIT 256"};
 static const struct db_stmt COUNT = {
@@ -52,7 +55,8 @@ static const struct db_stmt PAGE_TO_CHANGE = {"repricing_page_locked", PAGE(" FO
 #define COLUMNS                                                                                              \
 	"user_id, id, kind = 'automatic', api_key_id, reason, range_from, range_to, provider, model, "       \
 	"state, cursor_at, cursor_id,"                                                                       \
-	" events_examined, events_changed, range_old_cost, range_new_cost, created_at, finished_at"
+	" events_examined, events_changed, range_old_cost, range_new_cost, created_at, finished_at, "        \
+	"catalogue_number"
 static const struct db_stmt LOCK = {"repricing_lock",
 	"SELECT " COLUMNS " FROM repricings WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE"};
 
@@ -93,25 +97,6 @@ static const struct db_stmt CHANGE = {"repricing_change",
 	" WHERE e.user_id = k.user_id AND e.occurred_at = k.at AND e.id = k.event_id RETURNING 1)"
 	" SELECT (SELECT count(*) FROM ledger), (SELECT count(*) FROM changed)"};
 
-#define ROLLUP_KEYS                                                                                          \
-	"unnest(array_fill($1::uuid, ARRAY[cardinality($2::timestamptz[])]), $2::timestamptz[], "            \
-	"$3::text[], $4::text[], "                                                                           \
-	"$5::text[],"                                                                                        \
-	" $6::numeric[], $7::bigint[]) AS k (user_id, bucket, provider, model, project, cost, unpriced)"
-#define ROLLUP_MATCH                                                                                         \
-	"u.user_id = k.user_id AND u.bucket = k.bucket AND u.provider = k.provider AND u.model = k.model "   \
-	"AND "                                                                                               \
-	"u.project = k.project"
-/* In the order in which the ingest writer takes them: who comes second waits, and nobody for ever. */
-static const struct db_stmt ROLLUP_LOCK = {"repricing_rollup_lock",
-	"SELECT 1 FROM " ROLLUP_KEYS " JOIN usage_15m AS u ON " ROLLUP_MATCH
-	" ORDER BY u.user_id, u.bucket, u.provider COLLATE \"C\", u.model COLLATE \"C\", u.project COLLATE "
-	"\"C\""
-	" FOR NO KEY UPDATE OF u"};
-static const struct db_stmt ROLLUP_CHANGE = {"repricing_rollup",
-	"UPDATE usage_15m AS u SET cost = u.cost + k.cost, unpriced_calls = u.unpriced_calls + k.unpriced "
-	"FROM " ROLLUP_KEYS " WHERE " ROLLUP_MATCH " RETURNING 1"};
-
 static const struct db_stmt ADD_SUMS = {"repricing_add_sums",
 	"INSERT INTO repricing_models AS m (user_id, repricing_id, provider, model, events, old_cost, "
 	"new_cost)"
@@ -123,7 +108,8 @@ static const struct db_stmt ADD_SUMS = {"repricing_add_sums",
 
 static const struct db_stmt PROGRESS = {"repricing_progress",
 	"UPDATE repricings SET cursor_at = $3, cursor_id = $4, events_examined = $5, events_changed = $6,"
-	" range_old_cost = $7, range_new_cost = $8, state = $9, progress_at = now(),"
+	" range_old_cost = $7, range_new_cost = $8, state = $9, catalogue_number = $10, holder = $11, "
+	"progress_at = now(),"
 	" finished_at = CASE WHEN $9 = 'running' THEN NULL ELSE now() END"
 	" WHERE user_id = $1 AND id = $2 RETURNING finished_at"};
 
@@ -132,9 +118,15 @@ static const struct db_stmt PROGRESS = {"repricing_progress",
 static const struct db_stmt INSERT = {"repricings_insert",
 	"INSERT INTO repricings (user_id, id, kind, api_key_id, reason, range_from, range_to, provider, "
 	"model, cursor_at,"
-	" cursor_id) VALUES ($1, $2, CASE WHEN $3::boolean THEN 'automatic' ELSE 'requested' END, $4, $5, "
-	"$6, $7, $8, $9,"
-	" $10, $11) RETURNING created_at"};
+	" cursor_id, catalogue_number, holder) VALUES ($1, $2, CASE WHEN $3::boolean THEN 'automatic' ELSE "
+	"'requested' END,"
+	" $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING created_at"};
+/* One request of a user counts after the other. */
+static const struct db_stmt HOLD_USER = {
+	"repricings_hold_user", "SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE"};
+static const struct db_stmt COUNT_RUNNING = {"repricings_count_running",
+	"SELECT count(*) FROM repricings WHERE user_id = $1 AND state = "
+	"'running' AND (kind = 'automatic') = $2::boolean"};
 static const struct db_stmt FAIL = {"repricings_fail",
 	"UPDATE repricings SET state = 'failed', finished_at = now() WHERE user_id = $1 AND id = $2 AND "
 	"state = 'running'"};
@@ -145,9 +137,21 @@ static const struct db_stmt FIND = {
 static const struct db_stmt LIST = {"repricings_list",
 	"SELECT " COLUMNS " FROM repricings WHERE user_id = $1 AND ($2::uuid IS NULL OR id < $2)"
 	" ORDER BY id DESC LIMIT $3::integer"};
-static const struct db_stmt NEXT_IDLE = {"repricings_next_idle",
-	"SELECT " COLUMNS " FROM repricings WHERE state = 'running'"
-	" AND progress_at < now() - $1::bigint * interval '1 microsecond' ORDER BY progress_at LIMIT 1"};
+/* First whose user has waited longest for any of his; of these, the one that has. */
+static const struct db_stmt NEXT = {"repricings_next",
+	"SELECT " COLUMNS " FROM repricings AS r WHERE state = 'running' AND catalogue_number <= $3::bigint"
+	" AND (holder = $2::bigint OR progress_at < now() - $1::bigint * interval '1 microsecond')"
+	" ORDER BY (SELECT max(progress_at) FROM repricings WHERE user_id = r.user_id AND state = "
+	"'running'), progress_at"
+	" LIMIT 1"};
+static const struct db_stmt FAIL_ABANDONED = {"repricings_fail_abandoned",
+	"UPDATE repricings SET state = 'failed', finished_at = now() WHERE state = 'running' AND "
+	"catalogue_number > $2::bigint"
+	" AND progress_at < now() - $1::bigint * interval '1 microsecond' RETURNING 1"};
+static const struct db_stmt FIND_CATALOGUE = {
+	"repricing_find_catalogue", "SELECT number FROM price_catalogues WHERE version = $1"};
+static const struct db_stmt ADD_CATALOGUE = {"repricing_add_catalogue",
+	"INSERT INTO price_catalogues (version) VALUES ($1) ON CONFLICT (version) DO NOTHING"};
 static const struct db_stmt SUMS = {"repricings_sums",
 	"SELECT repricing_id, provider, model, events, old_cost, new_cost FROM repricing_models"
 	" WHERE user_id = $1 AND repricing_id = ANY ($2::uuid[])"};
@@ -192,6 +196,7 @@ static struct repricing read_row(const PGresult *r, int row, struct arena *arena
 		.range_new_cost = db_money(r, row, 15),
 		.created_at_us = db_instant(r, row, 16),
 		.finished_at_us = db_is_null(r, row, 17) ? 0 : db_instant(r, row, 17),
+		.catalogue_number = db_i64(r, row, 18),
 		.sums = {.arena = arena}};
 	if (p.has_api_key)
 		p.api_key_id = db_uuid(r, row, 3);
@@ -434,84 +439,15 @@ static void change_params(struct chunk *k, struct db_params *p)
 		db_param_text_array(p, columns[i], k->n_changed);
 }
 
-/* What a row of the rollup gains. */
-struct delta {
-	int64_t bucket_us;
-	const char *provider, *model, *project;
-	struct money cost;
-	int64_t unpriced;
-};
-
-static int compare_deltas(const void *a, const void *b)
+/* One for each changed event. ERR_RANGE. */
+static enum err make_deltas(const struct chunk *k, struct usage_delta *deltas)
 {
-	const struct delta *const x = a, *const y = b;
-	int order = (x->bucket_us > y->bucket_us) - (x->bucket_us < y->bucket_us);
-	if (order == 0)
-		order = strcmp(x->provider, y->provider);
-	if (order == 0)
-		order = strcmp(x->model, y->model);
-	return order != 0 ? order : strcmp(x->project, y->project);
-}
-
-/* One for each changed event, then those of one row added up; rows that gain nothing fall out. ERR_RANGE. */
-static enum err make_deltas(struct chunk *k, struct delta *deltas, size_t *ret_n)
-{
-	for (size_t i = 0; i < k->n_changed; i++) {
-		const struct event *const e = k->changed[i];
+	enum err e = ERR_OK;
+	for (size_t i = 0; e == ERR_OK && i < k->n_changed; i++) {
 		const struct repriced *const n = &k->becomes[i];
-		struct delta *const d = &deltas[i];
-		*d = (struct delta){.bucket_us = bucket_of(e->occurred_at_us),
-			.provider = e->provider,
-			.model = e->model,
-			.project = e->project == NULL ? "" : e->project,
-			.unpriced = (int64_t)e->has_cost - (int64_t)n->has_cost};
-		if (!decimal_sub(
-			    n->has_cost ? n->cost.atto : 0, e->has_cost ? e->cost.atto : 0, &d->cost.atto))
-			return ERR_RANGE;
+		e = usage_delta_reprice(k->changed[i], n->has_cost, n->cost, n->service_tier, &deltas[i]);
 	}
-	qsort(deltas, k->n_changed, sizeof *deltas, compare_deltas);
-	size_t n = 0;
-	for (size_t i = 0; i < k->n_changed; i++) {
-		const struct delta d = deltas[i];
-		if (n > 0 && compare_deltas(&deltas[n - 1], &d) == 0) {
-			deltas[n - 1].unpriced += d.unpriced;
-			if (!money_add(deltas[n - 1].cost, d.cost, &deltas[n - 1].cost))
-				return ERR_RANGE;
-		} else {
-			deltas[n++] = d;
-		}
-	}
-	size_t kept = 0;
-	for (size_t i = 0; i < n; i++) {
-		if (deltas[i].cost.atto != 0 || deltas[i].unpriced != 0)
-			deltas[kept++] = deltas[i];
-	}
-	*ret_n = kept;
-	return ERR_OK;
-}
-
-static void rollup_params(struct chunk *k, const struct delta *deltas, size_t n, struct db_params *p)
-{
-	enum { BUCKET, PROVIDER, MODEL, PROJECT, COST, COLUMNS_OF_TEXT };
-	const char **columns[COLUMNS_OF_TEXT];
-	int64_t *const unpriced = arena_array(k->arena, n, sizeof *unpriced);
-	db_params_init(p, k->arena);
-	db_param_uuid(p, &k->r.user_id);
-	for (size_t i = 0; i < COLUMNS_OF_TEXT; i++)
-		columns[i] = arena_array(k->arena, n, sizeof *columns[i]);
-	if (arena_overflowed(k->arena))
-		return;
-	for (size_t i = 0; i < n; i++) {
-		columns[BUCKET][i] = instant_text(k, deltas[i].bucket_us);
-		columns[PROVIDER][i] = deltas[i].provider;
-		columns[MODEL][i] = deltas[i].model;
-		columns[PROJECT][i] = deltas[i].project;
-		columns[COST][i] = money_text(k, true, deltas[i].cost);
-		unpriced[i] = deltas[i].unpriced;
-	}
-	for (size_t i = 0; i < COLUMNS_OF_TEXT; i++)
-		db_param_text_array(p, columns[i], n);
-	db_param_i64_array(p, unpriced, n);
+	return e;
 }
 
 static void sums_params(struct chunk *k, struct db_params *p)
@@ -542,34 +478,63 @@ static void sums_params(struct chunk *k, struct db_params *p)
 	db_param_text_array(p, columns[NEW], n);
 }
 
-/* Events, ledger, rollup and sums, in this order. A row of the rollup that is not there is a broken promise
- * of the schema: nothing is changed then. */
-static enum err write_changes(struct chunk *k)
+/* The statements of a chunk's changes. */
+struct pipeline {
+	const struct db_stmt *stmts[USAGE_STATEMENTS_MAX + 3];
+	const struct db_params *params[USAGE_STATEMENTS_MAX + 3];
+	PGresult *results[USAGE_STATEMENTS_MAX + 3];
+	size_t n;
+};
+
+static void add_statement(struct pipeline *p, const struct db_stmt *stmt, const struct db_params *params)
 {
-	struct delta *const deltas = arena_array(k->arena, k->n_changed, sizeof *deltas);
-	size_t n_deltas = 0;
-	enum err e = deltas == NULL ? ERR_NO_MEMORY : make_deltas(k, deltas, &n_deltas);
-	if (e != ERR_OK)
-		return e;
-	struct db_params plan, change, rollup, sums;
+	p->stmts[p->n] = stmt;
+	p->params[p->n++] = params;
+}
+
+/* Events, ledger, sums of usage and sums of the ledger, in this order. Sums that are not there are a broken
+ * promise of the schema: nothing is changed then. */
+static enum err run_changes(struct chunk *k, const struct usage_statements *usage)
+{
+	struct db_params plan, change, sums;
 	db_params_init(&plan, k->arena);
 	change_params(k, &change);
-	rollup_params(k, deltas, n_deltas, &rollup);
 	sums_params(k, &sums);
-	enum { R_PLAN, R_CHANGE, R_LOCK, R_ROLLUP, R_SUMS, N_STMTS };
-	const struct db_stmt *const stmts[N_STMTS] = {
-		&PLAN, &CHANGE, &ROLLUP_LOCK, &ROLLUP_CHANGE, &ADD_SUMS};
-	const struct db_params *const params[N_STMTS] = {&plan, &change, &rollup, &rollup, &sums};
-	PGresult *r[N_STMTS];
-	e = db_pipeline(k->db, stmts, params, N_STMTS, r);
+	struct pipeline p = {.n = 0};
+	add_statement(&p, &PLAN, &plan);
+	add_statement(&p, &CHANGE, &change);
+	for (size_t i = 0; i < usage->n; i++)
+		add_statement(&p, usage->stmts[i], &usage->params[i]);
+	add_statement(&p, &ADD_SUMS, &sums);
+	const enum err e = db_pipeline(k->db, p.stmts, p.params, p.n, p.results);
 	if (e != ERR_OK)
 		return e;
-	const bool whole = db_i64(r[R_CHANGE], 0, 0) == (int64_t)k->n_changed &&
-			   db_i64(r[R_CHANGE], 0, 1) == (int64_t)k->n_changed &&
-			   (size_t)db_rows(r[R_LOCK]) == n_deltas && (size_t)db_rows(r[R_ROLLUP]) == n_deltas;
-	for (size_t i = 0; i < N_STMTS; i++)
-		PQclear(r[i]);
+	const bool whole = db_i64(p.results[1], 0, 0) == (int64_t)k->n_changed &&
+			   db_i64(p.results[1], 0, 1) == (int64_t)k->n_changed &&
+			   usage_changed(usage, &p.results[2]);
+	for (size_t i = 0; i < p.n; i++)
+		PQclear(p.results[i]);
 	return whole ? ERR_OK : ERR_INTERNAL;
+}
+
+static enum err write_changes(struct chunk *k)
+{
+	struct usage_delta *const deltas = arena_array(k->arena, k->n_changed, sizeof *deltas);
+	struct usage_statements *const usage = arena_alloc(k->arena, sizeof *usage);
+	if (arena_overflowed(k->arena))
+		return ERR_NO_MEMORY;
+	enum err e = make_deltas(k, deltas);
+	if (e == ERR_OK)
+		e = usage_change(deltas, k->n_changed, k->arena, usage);
+	return e == ERR_OK ? run_changes(k, usage) : e;
+}
+
+static void holder_param(struct db_params *p, const struct repricing *r)
+{
+	if (r->holder == 0)
+		db_param_text(p, NULL);
+	else
+		db_param_i64(p, r->holder);
 }
 
 static enum err insert_row(struct db_conn *c, struct repricing *r, struct arena *arena)
@@ -587,6 +552,8 @@ static enum err insert_row(struct db_conn *c, struct repricing *r, struct arena 
 	db_param_text(&p, r->model);
 	db_param_instant(&p, r->cursor_at_us);
 	db_param_uuid(&p, &r->cursor_id);
+	db_param_i64(&p, r->catalogue_number);
+	holder_param(&p, r);
 	PGresult *result SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &INSERT, &p, &result);
 	if (e != ERR_OK)
@@ -610,6 +577,8 @@ static enum err write_progress(struct chunk *k)
 	db_param_money(&p, r->range_old_cost);
 	db_param_money(&p, r->range_new_cost);
 	db_param_text(&p, repricing_state_name(r->state));
+	db_param_i64(&p, r->catalogue_number);
+	holder_param(&p, r);
 	PGresult *result SCOPE_RESULT = NULL;
 	const enum err e = db_run(k->db, &PROGRESS, &p, &result);
 	if (e != ERR_OK)
@@ -635,6 +604,9 @@ static enum err lock_row(struct chunk *k)
 	const struct repricing now = read_row(r, 0, k->arena);
 	if (arena_overflowed(k->arena))
 		return ERR_NO_MEMORY;
+	/* Who has the newer prices goes on. */
+	if (now.state == REPRICING_RUNNING && now.catalogue_number > k->r.catalogue_number)
+		return ERR_CONFLICT;
 	k->r.state = now.state;
 	k->r.cursor_at_us = now.cursor_at_us;
 	k->r.cursor_id = now.cursor_id;
@@ -728,11 +700,46 @@ enum err repricing_preview_chunk(
 
 /* ---- the ledger ---- */
 
-enum err repricings_insert(struct db_conn *c, struct repricing *r)
+enum err repricings_count_running(struct db_conn *c, const struct uuid *user_id, bool automatic, int64_t *ret)
 {
 	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, 4096);
-	return insert_row(c, r, &arena);
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, user_id);
+	db_param_bool(&p, automatic);
+	PGresult *r SCOPE_RESULT = NULL;
+	const enum err e = db_run(c, &COUNT_RUNNING, &p, &r);
+	if (e == ERR_OK)
+		*ret = db_i64(r, 0, 0);
+	return e;
+}
+
+/* Body of a transaction. */
+static enum err insert_within_limit(struct db_conn *c, void *arg)
+{
+	struct repricing *const r = arg;
+	struct arena arena SCOPE_ARENA;
+	arena_init(&arena, 4096);
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, &r->user_id);
+	r->stored = false;
+	enum err e = db_run(c, &HOLD_USER, &p, NULL);
+	int64_t running = 0;
+	if (e == ERR_OK)
+		e = repricings_count_running(c, &r->user_id, false, &running);
+	if (e == ERR_OK && running >= REPRICING_RUNNING_MAX)
+		e = ERR_CONFLICT;
+	return e == ERR_OK ? insert_row(c, r, &arena) : e;
+}
+
+enum err repricings_insert(struct db_conn *c, struct repricing *r)
+{
+	const enum err e = db_transaction(c, insert_within_limit, r);
+	if (e != ERR_OK)
+		r->stored = false;
+	return e;
 }
 
 static enum err run_for_one(
@@ -845,22 +852,63 @@ enum err repricings_list(struct db_conn *c, const struct uuid *user_id, const st
 	return e == ERR_OK ? read_rows(c, user_id, r, arena, ret, ret_n) : e;
 }
 
-enum err repricings_next_idle(struct db_conn *c, int64_t idle_us, struct arena *arena, struct repricing *ret)
+enum err repricings_next(struct db_conn *c, int64_t idle_us, int64_t holder, int64_t catalogue_number,
+	struct arena *arena, struct repricing *ret)
 {
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_i64(&p, idle_us);
+	db_param_i64(&p, holder);
+	db_param_i64(&p, catalogue_number);
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &NEXT_IDLE, &p, &r);
+	const enum err e = db_run(c, &NEXT, &p, &r);
 	if (e != ERR_OK)
 		return e;
 	if (db_rows(r) == 0)
 		return ERR_NOT_FOUND;
-	const struct repricing row = read_row(r, 0, arena);
+	struct repricing row = read_row(r, 0, arena);
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
+	row.holder = holder;
 	*ret = row;
 	return ERR_OK;
+}
+
+enum err repricings_fail_abandoned(
+	struct db_conn *c, int64_t idle_us, int64_t catalogue_number, int64_t *ret_failed)
+{
+	struct arena arena SCOPE_ARENA;
+	arena_init(&arena, 4096);
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_i64(&p, idle_us);
+	db_param_i64(&p, catalogue_number);
+	PGresult *r SCOPE_RESULT = NULL;
+	const enum err e = db_run(c, &FAIL_ABANDONED, &p, &r);
+	if (e == ERR_OK)
+		*ret_failed = db_rows(r);
+	return e;
+}
+
+enum err repricing_catalogue_number(struct db_conn *c, const char *version, int64_t *ret)
+{
+	struct db_params p;
+	db_params_init(&p, NULL);
+	db_param_text(&p, version);
+	/* Looked for first, so that a version that is known takes no number. */
+	for (int tries = 0; tries < 2; tries++) {
+		PGresult *r SCOPE_RESULT = NULL;
+		enum err e = db_run(c, &FIND_CATALOGUE, &p, &r);
+		if (e == ERR_OK && db_rows(r) == 1) {
+			*ret = db_i64(r, 0, 0);
+			return ERR_OK;
+		}
+		if (e == ERR_OK)
+			e = db_run(c, &ADD_CATALOGUE, &p, NULL);
+		if (e != ERR_OK)
+			return e;
+	}
+	return ERR_DB_RETRY;
 }
 
 enum err repricing_count(struct db_conn *c, const struct repricing *r, int64_t *ret)

@@ -25,7 +25,7 @@ static const struct db_stmt LIST = {"unpriced_list",
 	"  min(bucket) AS first_bucket, max(bucket) AS last_bucket,"
 	"  array_agg(bucket) FILTER (WHERE unpriced_calls < calls) AS buckets,"
 	"  array_agg(project) FILTER (WHERE unpriced_calls < calls) AS projects"
-	"  FROM usage_15m WHERE user_id = $1 AND unpriced_calls > 0"
+	"  FROM usage_model_15m WHERE user_id = $1 AND unpriced_calls > 0"
 	"  AND (provider COLLATE \"C\", model COLLATE \"C\") > ($2, $3)"
 	"  GROUP BY provider, model ORDER BY provider COLLATE \"C\", model COLLATE \"C\" LIMIT $4::integer) "
 	"AS s"
@@ -39,7 +39,7 @@ static const struct db_stmt LIST = {"unpriced_list",
 	" ORDER BY s.provider COLLATE \"C\", s.model COLLATE \"C\""};
 
 /* In the order of the index, whatever its collation: the position is given back as it came. */
-#define NAMES	    "SELECT user_id, provider, model FROM usage_15m WHERE unpriced_calls > 0"
+#define NAMES	    "SELECT user_id, provider, model FROM usage_model_15m WHERE unpriced_calls > 0"
 #define NAMES_ORDER " GROUP BY user_id, provider, model ORDER BY user_id, provider, model LIMIT $4::integer"
 static const struct db_stmt ALL_NAMES = {
 	"unpriced_all_names", NAMES " AND (user_id, provider, model) > ($1::uuid, $2, $3)" NAMES_ORDER};

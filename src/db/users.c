@@ -13,14 +13,28 @@ static const struct db_stmt INSERT_USER = {"users_insert",
 	"INSERT INTO users (id, email, name, password_hash, timezone, created_at, updated_at)"
 	" VALUES ($1, $2, $3, $4, $5, $6::timestamptz, $6::timestamptz)"};
 
-#define USER_COLUMNS "id, email, name, timezone, password_hash, created_at"
-static const struct db_stmt FIND_USER_BY_EMAIL = {
-	"users_find_by_email", "SELECT " USER_COLUMNS " FROM users WHERE lower(email) = lower($1)"};
-static const struct db_stmt FIND_USER = {"users_find", "SELECT " USER_COLUMNS " FROM users WHERE id = $1"};
+#define USER_COLUMNS "id, email, name, timezone, password_hash, created_at, session_generation"
+static const struct db_stmt FIND_USER_BY_EMAIL = {"users_find_by_email",
+	"SELECT " USER_COLUMNS " FROM users WHERE lower(email) = lower($1) AND deleted_at IS NULL"};
+static const struct db_stmt FIND_USER = {
+	"users_find", "SELECT " USER_COLUMNS " FROM users WHERE id = $1 AND deleted_at IS NULL"};
 
 static const struct db_stmt UPDATE_USER = {"users_update",
 	"UPDATE users SET name = coalesce($2, name), timezone = coalesce($3, timezone), updated_at = now()"
-	" WHERE id = $1 RETURNING id"};
+	" WHERE id = $1 AND deleted_at IS NULL RETURNING id"};
+
+static const struct db_stmt SET_PASSWORD = {"users_set_password",
+	"WITH changed AS (UPDATE users SET password_hash = $3, updated_at = now(),"
+	" session_generation = session_generation + 1"
+	" WHERE id = $1 AND password_hash = $2 AND deleted_at IS NULL"
+	" RETURNING id, session_generation, key_generation)"
+	" INSERT INTO auth_changes AS a (account, session_generation, key_generation) SELECT * FROM changed"
+	" ON CONFLICT (account) DO UPDATE SET session_generation = excluded.session_generation,"
+	" key_generation = excluded.key_generation, changed_at = now(), changed_xid = pg_current_xact_id()"
+	" RETURNING session_generation"};
+
+static const struct db_stmt REHASH = {
+	"users_rehash", "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2"};
 
 /* Through users and with its row held, so that a token of a deleted account is nothing instead of a broken
  * foreign key. */
@@ -31,7 +45,8 @@ static const struct db_stmt REVOKE_TOKEN = {"tokens_revoke",
 
 static const struct db_stmt IS_REVOKED = {"tokens_is_revoked",
 	"SELECT EXISTS (SELECT FROM revoked_tokens WHERE user_id = $1 AND token_id = $2)"
-	" OR NOT EXISTS (SELECT FROM users WHERE id = $1)"};
+	" OR NOT EXISTS (SELECT FROM users WHERE id = $1 AND session_generation <= $3 AND deleted_at IS "
+	"NULL)"};
 
 /* $1 is where the time index starts, ($2, $3) the last row of the page before. */
 static const struct db_stmt REVOKED_SINCE = {"tokens_revoked_since",
@@ -82,6 +97,7 @@ static enum err find_user(
 		.timezone = arena_strdup(p->arena, db_text(r, 0, 3)),
 		.password_hash = arena_strdup(p->arena, db_text(r, 0, 4)),
 		.created_at_us = db_instant(r, 0, 5),
+		.session_generation = db_i64(r, 0, 6),
 	};
 	if (arena_overflowed(p->arena))
 		return ERR_NO_MEMORY;
@@ -123,6 +139,42 @@ enum err users_update(struct db_conn *c, const struct uuid *id, const char *name
 	return db_rows(r) == 1 ? ERR_OK : ERR_NOT_FOUND;
 }
 
+enum err users_set_password(struct db_conn *c, const struct uuid *id, const char *old_hash,
+	const char *new_hash, int64_t *ret_generation)
+{
+	struct arena arena SCOPE_ARENA;
+	arena_init(&arena, PARAMS_BYTES);
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, id);
+	db_param_text(&p, old_hash);
+	db_param_text(&p, new_hash);
+	if (arena_overflowed(&arena))
+		return ERR_NO_MEMORY;
+	PGresult *r SCOPE_RESULT = NULL;
+	const enum err e = db_run(c, &SET_PASSWORD, &p, &r);
+	if (e != ERR_OK)
+		return e;
+	if (db_rows(r) == 0)
+		return ERR_NOT_FOUND;
+	*ret_generation = db_i64(r, 0, 0);
+	return ERR_OK;
+}
+
+enum err users_rehash(struct db_conn *c, const struct uuid *id, const char *old_hash, const char *new_hash)
+{
+	struct arena arena SCOPE_ARENA;
+	arena_init(&arena, PARAMS_BYTES);
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, id);
+	db_param_text(&p, old_hash);
+	db_param_text(&p, new_hash);
+	if (arena_overflowed(&arena))
+		return ERR_NO_MEMORY;
+	return db_run(c, &REHASH, &p, NULL);
+}
+
 enum err tokens_revoke(
 	struct db_conn *c, const struct uuid *user_id, const struct uuid *token_id, int64_t expires_at_us)
 {
@@ -138,8 +190,8 @@ enum err tokens_revoke(
 	return db_run(c, &REVOKE_TOKEN, &p, NULL);
 }
 
-enum err tokens_is_revoked(
-	struct db_conn *c, const struct uuid *user_id, const struct uuid *token_id, bool *ret)
+enum err tokens_is_revoked(struct db_conn *c, const struct uuid *user_id, const struct uuid *token_id,
+	int64_t generation, bool *ret)
 {
 	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, PARAMS_BYTES);
@@ -147,6 +199,7 @@ enum err tokens_is_revoked(
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, token_id);
+	db_param_i64(&p, generation);
 	if (arena_overflowed(&arena))
 		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;

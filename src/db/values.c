@@ -59,6 +59,23 @@ void db_param_instant(struct db_params *p, int64_t us)
 	db_param_text(p, arena_strdup(p->arena, text));
 }
 
+/* What snprintf("%" PRId64) writes, at a fraction of the time: sums come by the ten thousand. */
+static char *write_i64(char *at, int64_t v)
+{
+	char digits[20];
+	size_t n = 0;
+	uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
+	do {
+		digits[n++] = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest > 0);
+	if (v < 0)
+		*at++ = '-';
+	while (n > 0)
+		*at++ = digits[--n];
+	return at;
+}
+
 void db_param_i64_array(struct db_params *p, const int64_t *v, size_t n)
 {
 	const size_t element_bytes = 21; /* sign, 19 digits, comma */
@@ -66,9 +83,13 @@ void db_param_i64_array(struct db_params *p, const int64_t *v, size_t n)
 	if (text) {
 		char *at = text;
 		*at++ = '{';
-		for (size_t i = 0; i < n; i++)
-			at += snprintf(at, element_bytes + 1, "%s%" PRId64, i > 0 ? "," : "", v[i]);
+		for (size_t i = 0; i < n; i++) {
+			if (i > 0)
+				*at++ = ',';
+			at = write_i64(at, v[i]);
+		}
 		*at++ = '}';
+		*at = '\0';
 	}
 	db_param_text(p, text);
 }

@@ -35,7 +35,9 @@ struct call *call_new(struct loop *l, struct conn *conn, struct MHD_Connection *
 	c->rq.app = l->server->hooks.app;
 	c->rq.received_us = clock_now_us();
 	c->rq.deadline_mono_us = c->begin_mono_us + l->server->settings.request_us;
-	c->rq.client = conn->client;
+	address_text(conn->peer, c->client, sizeof c->client);
+	address_subject(conn->peer, c->rq.client_address);
+	c->rq.client = c->client;
 	c->rq.body = "";
 	buf_init(&c->body, 0);
 	return c;
@@ -249,7 +251,9 @@ static bool authenticate_now(struct call *c, void *worker)
 	c->auth_pending = false;
 	const enum err verdict =
 		h->authenticate_blocking(h->app, worker, c->token, strlen(c->token), &c->rq.principal);
-	return headers_authorized(c, verdict);
+	if (verdict == ERR_INVALID_TOKEN && !headers_count_unauthenticated(c))
+		return false;
+	return headers_authorized(c, verdict) && headers_count(c);
 }
 
 static void give_back(struct call *c, struct executor *e)
@@ -326,7 +330,8 @@ void call_finished(struct call *c)
 	if (!uuid_is_zero(&c->rq.principal.user_id))
 		uuid_format(&c->rq.principal.user_id, user);
 	const struct log_field fields[] = {LOG_S("request_id", c->request_id),
-		LOG_S("route", c->rq.route != NULL ? c->rq.route->id : "-"), LOG_S("client", c->conn->client),
+		LOG_S("trace_id", c->trace.trace_id), LOG_S("span_id", c->trace.span_id),
+		LOG_S("route", c->rq.route != NULL ? c->rq.route->id : "-"), LOG_S("client", c->client),
 		LOG_I("status", c->sent_status), LOG_S("code", err_code(c->sent_code)),
 		LOG_I("duration_us", took_us), LOG_I("bytes_in", c->body.len),
 		LOG_I("bytes_out", c->sent_bytes), LOG_S("user_id", user), {.type = LOG_END}};

@@ -5,12 +5,17 @@
 #include "internal.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/metrics.h"
 
 #define WAIT_MAX_US (5 * US_PER_SECOND)
+#define NICENESS    5
+#define REST_MAX_US (200 * US_PER_MS)
 /* jansson may recurse 2,048 deep: half a megabyte would overflow (see docs/hacking.md) */
 #define STACK_BYTES ((size_t)2 * 1024 * 1024)
 
@@ -22,15 +27,22 @@ struct executor {
 	unsigned busy; /* threads with a request */
 	bool stopping;
 	const struct http_hooks *hooks;
-	enum metric gauge;
+	struct executor_gauges gauges;
+	bool considerate;
 	unsigned n_threads;
 	pthread_t threads[];
 };
 
-static void set_gauge(const struct executor *e)
+static void set_gauge(enum metric gauge, int64_t value)
 {
-	if (e->gauge != METRIC_COUNT)
-		metric_set(e->gauge, e->queued);
+	if (gauge != METRIC_COUNT)
+		metric_set(gauge, value);
+}
+
+static void show(const struct executor *e)
+{
+	set_gauge(e->gauges.queued, e->queued);
+	set_gauge(e->gauges.busy, e->busy);
 }
 
 enum err executor_submit(struct executor *e, struct call *c)
@@ -49,7 +61,7 @@ enum err executor_submit(struct executor *e, struct call *c)
 		e->head = c;
 	e->tail = c;
 	e->queued++;
-	set_gauge(e);
+	show(e);
 	pthread_cond_signal(&e->filled);
 	pthread_mutex_unlock(&e->lock);
 	return ERR_OK;
@@ -69,7 +81,7 @@ static struct call *take(struct executor *e)
 		c->next = NULL;
 		e->queued--;
 		e->busy++;
-		set_gauge(e);
+		show(e);
 	}
 	pthread_mutex_unlock(&e->lock);
 	return c;
@@ -80,6 +92,7 @@ void executor_free_thread(struct executor *e)
 	pthread_mutex_lock(&e->lock);
 	CHECK(e->busy > 0);
 	e->busy--;
+	show(e);
 	pthread_mutex_unlock(&e->lock);
 }
 
@@ -93,26 +106,46 @@ static void refuse_late(struct executor *e, struct call *c)
 	loop_post(c);
 }
 
+/* While requests wait, a considerate thread rests for as long as it has worked: niceness alone does not help
+ * where the system shares out its processors by groups of processes (PostgreSQL is another group). Nobody who
+ * comes alone waits for it. */
+static void rest(struct executor *e, int64_t worked_us)
+{
+	pthread_mutex_lock(&e->lock);
+	const bool crowded = e->head != NULL && !e->stopping;
+	pthread_mutex_unlock(&e->lock);
+	if (!crowded)
+		return;
+	const int64_t us = worked_us < REST_MAX_US ? worked_us : REST_MAX_US;
+	const struct timespec pause = {.tv_nsec = (long)(us * 1000)};
+	(void)nanosleep(&pause, NULL);
+}
+
 static void *executor_main(void *arg)
 {
 	struct executor *e = arg;
+	if (e->considerate) /* of this thread alone, as Linux has it */
+		(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS);
 	void *worker = e->hooks->worker_new(e->hooks->app);
 	CHECK(worker != NULL);
 	for (;;) {
 		struct call *c = take(e);
 		if (c == NULL)
 			break;
-		if (clock_mono_us() - c->queued_mono_us > WAIT_MAX_US)
+		const int64_t begin_us = clock_mono_us();
+		if (begin_us - c->queued_mono_us > WAIT_MAX_US)
 			refuse_late(e, c);
 		else
 			call_run(c, e, worker);
+		if (e->considerate)
+			rest(e, clock_mono_us() - begin_us);
 	}
 	e->hooks->worker_free(worker);
 	return NULL;
 }
 
-enum err executor_start(const char *name, unsigned threads, unsigned queue, const struct http_hooks *h,
-	int gauge, struct executor **ret)
+enum err executor_start(const char *name, unsigned threads, unsigned queue, bool considerate,
+	const struct http_hooks *h, const struct executor_gauges *gauges, struct executor **ret)
 {
 	struct executor *e = calloc(1, sizeof *e + threads * sizeof e->threads[0]);
 	if (e == NULL)
@@ -121,7 +154,8 @@ enum err executor_start(const char *name, unsigned threads, unsigned queue, cons
 	pthread_cond_init(&e->filled, NULL);
 	e->queue_max = queue;
 	e->hooks = h;
-	e->gauge = (enum metric)gauge;
+	e->gauges = *gauges;
+	e->considerate = considerate;
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
@@ -136,6 +170,7 @@ enum err executor_start(const char *name, unsigned threads, unsigned queue, cons
 		executor_stop(e);
 		return ERR_NO_MEMORY;
 	}
+	set_gauge(e->gauges.threads, e->n_threads);
 	*ret = e;
 	return ERR_OK;
 }

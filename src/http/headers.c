@@ -78,6 +78,19 @@ static const char *trimmed(struct call *c, const char *value, size_t n)
 	return end == n ? value : arena_strndup(&c->rq.arena, value, end);
 }
 
+/* Several lines are one list (RFC 9110 section 5.3). Read only where a proxy is trusted; others may send what
+ * they like. */
+static void add_forwarded(struct call *c, enum http_header h, const char *value, size_t n)
+{
+	if (!proxies_trust(c->loop->server->proxies, c->conn->peer))
+		return;
+	const char *const before = c->rq.headers[h];
+	const char *const line = trimmed(c, value, n);
+	if (line == NULL)
+		return; /* without memory the connection's address stands */
+	c->rq.headers[h] = before == NULL ? line : arena_printf(&c->rq.arena, "%s,%s", before, line);
+}
+
 static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_n,
 	const char *value, size_t value_n)
 {
@@ -95,7 +108,9 @@ static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char
 	for (size_t h = 0; h < HTTP_HEADERS; h++) {
 		if (header_names[h].n != name_n || strncasecmp(header_names[h].name, name, name_n) != 0)
 			continue;
-		if (s->call->rq.headers[h] == NULL) {
+		if (h == HTTP_HEADER_FORWARDED || h == HTTP_HEADER_X_FORWARDED_FOR) {
+			add_forwarded(s->call, (enum http_header)h, value, value_n);
+		} else if (s->call->rq.headers[h] == NULL) {
 			s->call->rq.headers[h] = trimmed(s->call, value, value_n);
 		} else if (h == HTTP_HEADER_TRANSFER_ENCODING) {
 			s->chunked_defect = true;
@@ -206,6 +221,20 @@ static enum http_method method_parse(const char *method, bool *ret_head, bool *r
 	return HTTP_METHODS;
 }
 
+/* The client that a trusted proxy names; what is malformed names nobody. */
+static void take_client(struct call *c)
+{
+	const struct http_server *const s = c->loop->server;
+	const bool forwarded = s->settings.forwarded;
+	uint8_t address[16];
+	const char *const header =
+		c->rq.headers[forwarded ? HTTP_HEADER_FORWARDED : HTTP_HEADER_X_FORWARDED_FOR];
+	if (!proxies_client(s->proxies, header, forwarded, address))
+		return;
+	address_text(address, c->client, sizeof c->client);
+	address_subject(address, c->rq.client_address);
+}
+
 static bool refuse(struct call *c, enum err e, const char *detail)
 {
 	c->reply = reply_error(&c->rq, e, detail);
@@ -220,7 +249,7 @@ static void preflight_headers(struct call *c, const char *allow)
 		return;
 	reply_set_header(&c->reply, "Access-Control-Allow-Methods", "%s", allow);
 	reply_set_header(&c->reply, "Access-Control-Allow-Headers",
-		"Authorization, Content-Type, Idempotency-Key, X-Request-Id");
+		"Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent");
 	reply_set_header(&c->reply, "Access-Control-Max-Age", "600");
 }
 
@@ -332,8 +361,11 @@ static const char *const *ranges_of(const struct route *r)
 		"*/*", "text/*", "text/plain", "application/*", "application/openmetrics-text", NULL};
 	static const char *const stream[] = {
 		"*/*", "text/*", "text/csv", "application/*", "application/x-ndjson", NULL};
+	static const char *const page[] = {"*/*", "text/*", "text/html", "text/css", "text/javascript", NULL};
 	if (r->run == RUN_STREAM)
 		return stream;
+	if (strncmp(r->path, "/docs", 5) == 0)
+		return page;
 	return strcmp(r->path, "/metrics") == 0 ? text : json;
 }
 
@@ -396,61 +428,101 @@ bool headers_authorized(struct call *c, enum err verdict)
 	return true;
 }
 
-static bool check_token(struct call *c)
-{
-	const struct http_hooks *h = &c->loop->server->hooks;
-	if (c->rq.route->auth == ROUTE_PUBLIC)
-		return true;
-	c->token = bearer_token(c->rq.headers[HTTP_HEADER_AUTHORIZATION]);
-	if (c->token == NULL)
-		return refuse(c, ERR_UNAUTHENTICATED, "Send an access token: Authorization: Bearer <token>");
-	const enum err verdict = h->authenticate(h->app, c->token, strlen(c->token), &c->rq.principal);
-	c->auth_pending = verdict == ERR_UNAVAILABLE;
-	return c->auth_pending || headers_authorized(c, verdict);
-}
-
 /* Which limit applies to the request and on whom it counts. */
 static bool pick_rate(struct call *c, const uint8_t **ret_subject)
 {
 	const struct http_settings *s = &c->loop->server->settings;
-	*ret_subject = c->rq.principal.user_id.bytes;
-	switch (c->rq.route->auth) {
-	case ROUTE_PUBLIC:
-		/* of the public routes, those that cost a password hash */
-		*ret_subject = c->conn->address;
+	const struct route *r = c->rq.route;
+	*ret_subject = r->auth == ROUTE_PUBLIC ? c->rq.client_address : c->rq.principal.user_id.bytes;
+	c->rate_name = "read";
+	c->rate = (struct rate_limit){RATE_READ, s->rate_read_per_minute, US_PER_MINUTE};
+	if (r->run == RUN_PASSWORD) {
 		c->rate_name = "auth";
 		c->rate = (struct rate_limit){RATE_AUTH, s->rate_auth_per_minute, US_PER_MINUTE};
-		return c->rq.route->run == RUN_PASSWORD && s->rate_auth_per_minute > 0;
-	case ROUTE_INGEST:
+	} else if (r->auth == ROUTE_PUBLIC) {
+		/* what asks nobody else costs next to nothing */
+		c->rate_name = "unauthenticated";
+		c->rate = (struct rate_limit){
+			RATE_UNAUTHENTICATED, s->rate_unauthenticated_per_second, US_PER_SECOND};
+		return r->run != RUN_LOOP && c->rate.quota > 0;
+	} else if (r->auth == ROUTE_INGEST) {
 		c->rate_name = "ingest";
 		c->rate = (struct rate_limit){RATE_INGEST, s->rate_ingest_per_second, US_PER_SECOND};
-		return s->rate_ingest_per_second > 0;
-	case ROUTE_READ:
-	case ROUTE_FULL:
-	case ROUTE_SESSION:
-		c->rate_name = "read";
-		c->rate = (struct rate_limit){RATE_READ, s->rate_read_per_minute, US_PER_MINUTE};
-		return s->rate_read_per_minute > 0;
+	} else if (r->run == RUN_STREAM) {
+		c->rate_name = "export";
+		c->rate = (struct rate_limit){RATE_EXPORT, s->rate_export_per_minute, US_PER_MINUTE};
+	} else if (r->method != HTTP_GET && r->auth != ROUTE_READ) {
+		c->rate_name = "write";
+		c->rate = (struct rate_limit){RATE_WRITE, s->rate_write_per_minute, US_PER_MINUTE};
 	}
+	return c->rate.quota > 0;
+}
+
+static bool refuse_rate(struct call *c)
+{
+	(void)refuse(c, ERR_RATE_LIMITED, "Too many requests, wait as long as Retry-After says");
+	reply_set_header(&c->reply, "Retry-After", "%lld", (long long)c->rate_state.retry_after_s);
 	return false;
 }
 
-/* A request whose token must still be asked of the database counts on its address, which is all that is known
- * of it. */
-static bool check_rate(struct call *c)
+bool headers_count(struct call *c)
 {
 	const uint8_t *subject;
 	if (!pick_rate(c, &subject)) {
 		c->rate_name = NULL;
 		return true;
 	}
-	if (c->auth_pending)
-		subject = c->conn->address;
 	if (rate_limiter_take(c->loop->server->limiter, &c->rate, subject, clock_mono_us(), &c->rate_state))
 		return true;
-	(void)refuse(c, ERR_RATE_LIMITED, "Too many requests, wait as long as Retry-After says");
-	reply_set_header(&c->reply, "Retry-After", "%lld", (long long)c->rate_state.retry_after_s);
-	return false;
+	return refuse_rate(c);
+}
+
+/* False: no such limit is set. */
+static bool pick_unauthenticated(struct call *c)
+{
+	c->rate = (struct rate_limit){RATE_UNAUTHENTICATED,
+		c->loop->server->settings.rate_unauthenticated_per_second, US_PER_SECOND};
+	c->rate_name = c->rate.quota > 0 ? "unauthenticated" : NULL;
+	return c->rate_name != NULL;
+}
+
+bool headers_count_unauthenticated(struct call *c)
+{
+	if (!pick_unauthenticated(c) || rate_limiter_take(c->loop->server->limiter, &c->rate,
+						c->rq.client_address, clock_mono_us(), &c->rate_state))
+		return true;
+	return refuse_rate(c);
+}
+
+/* A token that must be asked of the database counts when it turns out to be none; an address that has sent
+ * too many of these has to wait before another is looked up. */
+static bool may_ask(struct call *c)
+{
+	const bool limited = pick_unauthenticated(c);
+	const bool may = !limited || rate_limiter_look(c->loop->server->limiter, &c->rate,
+					     c->rq.client_address, clock_mono_us(), &c->rate_state);
+	if (!may)
+		return refuse_rate(c);
+	c->rate_name = NULL;
+	return true;
+}
+
+static bool check_token(struct call *c)
+{
+	const struct http_hooks *h = &c->loop->server->hooks;
+	if (c->rq.route->auth == ROUTE_PUBLIC)
+		return headers_count(c);
+	c->token = bearer_token(c->rq.headers[HTTP_HEADER_AUTHORIZATION]);
+	if (c->token == NULL)
+		return headers_count_unauthenticated(c) &&
+		       refuse(c, ERR_UNAUTHENTICATED, "Send an access token: Authorization: Bearer <token>");
+	const enum err verdict = h->authenticate(h->app, c->token, strlen(c->token), &c->rq.principal);
+	c->auth_pending = verdict == ERR_UNAVAILABLE;
+	if (c->auth_pending)
+		return may_ask(c);
+	if (verdict == ERR_INVALID_TOKEN && !headers_count_unauthenticated(c))
+		return false;
+	return headers_authorized(c, verdict) && headers_count(c);
 }
 
 static bool check_query(struct call *c)
@@ -480,7 +552,7 @@ static bool check_request(struct call *c, const char *method, bool *ret_early)
 	if (!accepts(c->rq.headers[HTTP_HEADER_ACCEPT], ranges_of(c->rq.route)))
 		return refuse(c, ERR_NOT_ACCEPTABLE,
 			"This endpoint answers in a media type that the Accept header excludes");
-	if (!check_token(c) || !check_rate(c))
+	if (!check_token(c))
 		return false;
 	if (headers_announce_body(c) && (!check_media(c) || !check_size(c, ret_early)))
 		return false;
@@ -493,6 +565,8 @@ bool headers_accept(struct call *c, const char *method, const char *version, boo
 	struct scan s = {.call = c};
 	(void)MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, see_header, &s);
 	take_request_id(c);
+	take_client(c);
+	trace_begin(&c->trace, c->rq.headers[HTTP_HEADER_TRACEPARENT]);
 	enum err code;
 	const char *defect = framing_defect(c, &s, version, &code);
 	if (defect != NULL) {

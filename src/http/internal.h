@@ -4,7 +4,9 @@
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include "llmlab/base/metrics.h"
 #include "llmlab/http/server.h"
+#include "trace.h"
 
 /* What the files of the http layer share. Outside of src/http nobody sees libmicrohttpd. */
 
@@ -21,7 +23,14 @@ struct rate_limiter;
 struct stream;
 
 /* A rate limit and where a subject stands with it; rate_limit.c. */
-enum rate_class { RATE_AUTH = 1, RATE_READ, RATE_INGEST }; /* 0 marks an unused entry */
+enum rate_class {
+	RATE_AUTH = 1, /* 0 marks an unused entry */
+	RATE_READ,
+	RATE_WRITE,
+	RATE_EXPORT,
+	RATE_INGEST,
+	RATE_UNAUTHENTICATED
+};
 struct rate_limit {
 	enum rate_class class_;
 	int64_t quota; /* requests in a window; also the burst */
@@ -73,6 +82,8 @@ struct call {
 	int sent_status;
 	enum err sent_code;
 	char request_id[65];
+	char client[64]; /* address text: of the connection, or as a trusted proxy says */
+	struct trace trace;
 };
 
 /* A client connection; only its loop's thread touches it. */
@@ -84,8 +95,7 @@ struct conn {
 	int64_t deadline_mono_us; /* cut then, unless the request is out of our hands */
 	bool cut;
 	unsigned n_requests;
-	char client[64];
-	uint8_t address[16]; /* for rate limits: IPv4-mapped address, or the /64 of an IPv6 one */
+	uint8_t peer[16]; /* IPv6 address, IPv4 mapped into it; zero if unknown */
 };
 
 struct http_server {
@@ -96,6 +106,7 @@ struct http_server {
 	unsigned n_loops;
 	struct executor *executor, *password, *stream;
 	struct rate_limiter *limiter;
+	struct proxies *proxies;
 	uint16_t port;
 	atomic_bool draining;
 	_Atomic size_t body_bytes; /* of all request bodies that are in memory */
@@ -154,6 +165,10 @@ void call_run(struct call *c, struct executor *e, void *worker);
 bool headers_accept(struct call *c, const char *method, const char *version, bool *ret_early);
 /* Goes on or refuses with what a token check said: true, or false with c->reply set. */
 bool headers_authorized(struct call *c, enum err verdict);
+/* Counts the request on its limit. False: over it, with c->reply set. */
+bool headers_count(struct call *c);
+/* Counts a request without a good token on its address. False: over the limit, with c->reply set. */
+bool headers_count_unauthenticated(struct call *c);
 /* True if the request announces a body. */
 bool headers_announce_body(const struct call *c);
 
@@ -172,9 +187,14 @@ void router_allow(unsigned methods, char *out, size_t size);
 bool router_query(struct http_request *rq, const char *uri, struct problem *p);
 
 /* ---- executor.c ---- */
-/* queue: how many may wait beside those that run; gauge: a metric, METRIC_COUNT for none. */
-enum err executor_start(const char *name, unsigned threads, unsigned queue, const struct http_hooks *h,
-	int gauge, struct executor **ret);
+/* Where an executor's state is shown; METRIC_COUNT: nowhere. */
+struct executor_gauges {
+	enum metric queued, busy, threads;
+};
+/* queue: how many may wait beside those that run; considerate: the threads leave the processors to
+ * others where they can. */
+enum err executor_start(const char *name, unsigned threads, unsigned queue, bool considerate,
+	const struct http_hooks *h, const struct executor_gauges *gauges, struct executor **ret);
 /* A thread of it is done with its request: said before the client can know, so that its next request finds
  * room. */
 void executor_free_thread(struct executor *e);
@@ -219,12 +239,35 @@ bool cors_allowed(const struct http_server *s, const char *origin);
 enum err http_metrics_init(const struct http_hooks *h);
 void http_metrics_count(const struct route *r, int status, int64_t duration_us);
 
+/* ---- client_address.c ---- */
+/* Addresses are IPv6; IPv4 ones are mapped into it (::ffff:a.b.c.d). */
+struct sockaddr;
+/* Zero if there is none. */
+void address_of(const struct sockaddr *from, uint8_t ret[16]);
+/* For logs; "unknown" for zero. */
+void address_text(const uint8_t address[16], char *out, size_t size);
+/* What limits count on: an IPv4 address, the /64 of an IPv6 one. */
+void address_subject(const uint8_t address[16], uint8_t ret[16]);
+struct proxies;
+/* From a list of addresses and networks ("10.0.0.0/8, ::1"), NULL or "" for none. ERR_SYNTAX with what is
+ * wrong in message; ERR_NO_MEMORY. */
+enum err proxies_new(const char *list, struct proxies **ret, char *message, size_t message_size);
+void proxies_free(struct proxies *p);
+bool proxies_trust(const struct proxies *p, const uint8_t address[16]);
+/* The client's address as the values of X-Forwarded-For or (forwarded) Forwarded say, all lines joined by
+ * commas: the last one that is no trusted proxy's. False, ret untouched: the header is malformed up to there,
+ * or NULL. */
+bool proxies_client(const struct proxies *p, const char *header, bool forwarded, uint8_t ret[16]);
+
 /* ---- rate_limit.c ---- */
 /* NULL without memory. */
 struct rate_limiter *rate_limiter_new(void);
 void rate_limiter_free(struct rate_limiter *r);
 /* Takes one request of the subject (user id or address). False: over the limit. Thread-safe. */
 bool rate_limiter_take(struct rate_limiter *r, const struct rate_limit *limit, const uint8_t subject[16],
+	int64_t mono_now_us, struct rate_state *ret);
+/* The same without taking: whether it would be allowed. */
+bool rate_limiter_look(struct rate_limiter *r, const struct rate_limit *limit, const uint8_t subject[16],
 	int64_t mono_now_us, struct rate_state *ret);
 
 /* ---- inflate.c ---- */

@@ -8,7 +8,6 @@
 
 #include "internal.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -26,38 +25,6 @@
 #define SCAN_EVERY_US (250 * US_PER_MS)
 /* While draining, idle keep-alive connections get this long to send a request that was on its way already. */
 #define DRAIN_GRACE_US (500 * US_PER_MS)
-
-static void client_text(const struct sockaddr *address, char *out, size_t size)
-{
-	char text[INET6_ADDRSTRLEN] = "";
-	if (address != NULL && address->sa_family == AF_INET) {
-		struct sockaddr_in v4;
-		memcpy(&v4, address, sizeof v4);
-		(void)inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
-	} else if (address != NULL && address->sa_family == AF_INET6) {
-		struct sockaddr_in6 v6;
-		memcpy(&v6, address, sizeof v6);
-		(void)inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
-	}
-	(void)snprintf(out, size, "%s", text[0] != '\0' ? text : "unknown");
-}
-
-/* What limits by address count: an IPv4 address, or the /64 of an IPv6 one, which a client gets as a whole.
- */
-static void client_address(const struct sockaddr *address, uint8_t out[16])
-{
-	memset(out, 0, 16);
-	if (address != NULL && address->sa_family == AF_INET) {
-		struct sockaddr_in v4;
-		memcpy(&v4, address, sizeof v4);
-		out[10] = out[11] = 0xff;
-		memcpy(out + 12, &v4.sin_addr, 4);
-	} else if (address != NULL && address->sa_family == AF_INET6) {
-		struct sockaddr_in6 v6;
-		memcpy(&v6, address, sizeof v6);
-		memcpy(out, &v6.sin6_addr, 8);
-	}
-}
 
 static struct conn *conn_of(struct MHD_Connection *mhd)
 {
@@ -80,8 +47,7 @@ static void conn_opened(struct loop *l, struct MHD_Connection *mhd, void **socke
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	conn->loop = l;
 	conn->fd = fd != NULL ? fd->connect_fd : -1;
-	client_text(peer != NULL ? peer->client_addr : NULL, conn->client, sizeof conn->client);
-	client_address(peer != NULL ? peer->client_addr : NULL, conn->address);
+	address_of(peer != NULL ? peer->client_addr : NULL, conn->peer);
 	conn->deadline_mono_us = clock_mono_us() + l->server->settings.header_us;
 	conn->next = l->conns;
 	if (conn->next != NULL)
@@ -293,9 +259,10 @@ static void drain_begin(struct loop *l, int64_t now_us)
 	l->quiesced = true;
 	l->quiesced_us = now_us;
 	/* Accept what waits in the backlog: the kernel has let those clients in, and closing would reset
-	 * them. */
+	 * them. In a socket that outlives us they wait for the next process. */
 	struct pollfd waiting = {.fd = l->listen_fd, .events = POLLIN};
-	for (int i = 0; i < BACKLOG_ROUNDS && poll(&waiting, 1, 0) > 0; i++)
+	const int rounds = l->server->settings.inherited ? 0 : BACKLOG_ROUNDS;
+	for (int i = 0; i < rounds && poll(&waiting, 1, 0) > 0; i++)
 		(void)MHD_run(l->daemon);
 	const int fd = MHD_quiesce_daemon(l->daemon);
 	if (fd >= 0)

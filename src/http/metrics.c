@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* every status the catalogue and the handlers use; others are counted as 0 */
-static const int statuses[] = {
-	200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 422, 429, 500, 501, 503, 0};
+static const int statuses[] = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 422,
+	429, 500, 501, 503, 0};
 #define N_STATUSES (sizeof statuses / sizeof statuses[0])
 static const int64_t bounds_us[] = {
 	1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 10000000};

@@ -59,7 +59,7 @@ static size_t set_of(const struct rate_limiter *r, const uint8_t key[17])
 	return h % SETS;
 }
 
-static struct entry *find(struct rate_limiter *r, const uint8_t key[17])
+static struct entry *find(struct rate_limiter *r, const uint8_t key[17], int64_t mono_now_us)
 {
 	struct entry *set = r->entries[set_of(r, key)];
 	struct entry *oldest = &set[0];
@@ -69,30 +69,47 @@ static struct entry *find(struct rate_limiter *r, const uint8_t key[17])
 		if (set[i].arrival_mono_us < oldest->arrival_mono_us)
 			oldest = &set[i];
 	}
+	if (oldest->arrival_mono_us > mono_now_us)
+		metric_add(METRIC_RATE_FORGOTTEN, 1);
 	memcpy(oldest->key, key, sizeof oldest->key);
 	oldest->arrival_mono_us = 0;
 	return oldest;
 }
 
-bool rate_limiter_take(struct rate_limiter *r, const struct rate_limit *limit, const uint8_t subject[16],
-	int64_t mono_now_us, struct rate_state *ret)
+static bool decide(struct rate_limiter *r, const struct rate_limit *limit, const uint8_t subject[16],
+	int64_t mono_now_us, bool take, struct rate_state *ret)
 {
 	uint8_t key[17];
 	key[0] = (uint8_t)limit->class_;
 	memcpy(key + 1, subject, 16);
 	const int64_t interval_us = limit->window_us > limit->quota ? limit->window_us / limit->quota : 1;
 	pthread_mutex_lock(&r->lock);
-	struct entry *e = find(r, key);
+	struct entry *e = find(r, key, mono_now_us);
 	const int64_t base = e->arrival_mono_us > mono_now_us ? e->arrival_mono_us : mono_now_us;
 	const int64_t next = base + interval_us;
 	const bool allowed = next - mono_now_us <= limit->window_us;
-	if (allowed)
+	if (allowed && take)
 		e->arrival_mono_us = next;
 	pthread_mutex_unlock(&r->lock);
-	const int64_t used_us = (allowed ? next : base) - mono_now_us;
+	const int64_t used_us = (allowed && take ? next : base) - mono_now_us;
 	ret->remaining = (limit->window_us - used_us) / interval_us;
 	ret->reset_s = (used_us + US_PER_SECOND - 1) / US_PER_SECOND;
 	ret->retry_after_s =
 		allowed ? 0 : (next - limit->window_us - mono_now_us + US_PER_SECOND - 1) / US_PER_SECOND;
 	return allowed;
+}
+
+bool rate_limiter_take(struct rate_limiter *r, const struct rate_limit *limit, const uint8_t subject[16],
+	int64_t mono_now_us, struct rate_state *ret)
+{
+	const bool allowed = decide(r, limit, subject, mono_now_us, true, ret);
+	if (!allowed)
+		metric_add(METRIC_RATE_LIMITED, 1);
+	return allowed;
+}
+
+bool rate_limiter_look(struct rate_limiter *r, const struct rate_limit *limit, const uint8_t subject[16],
+	int64_t mono_now_us, struct rate_state *ret)
+{
+	return decide(r, limit, subject, mono_now_us, false, ret);
 }

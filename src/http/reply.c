@@ -170,6 +170,15 @@ static void add_rate_headers(struct MHD_Response *m, const struct call *c)
 	add_header(m, "RateLimit", value);
 }
 
+/* Whether the handler has set the header itself (the reference page has a policy of its own). */
+static bool sets_header(const struct reply *r, const char *name)
+{
+	for (size_t i = 0; i < r->n_headers; i++)
+		if (strcasecmp(r->headers[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 static void add_common_headers(struct MHD_Response *m, const struct call *c)
 {
 	static const char *const fixed[][2] = {{"X-Content-Type-Options", "nosniff"},
@@ -177,9 +186,13 @@ static void add_common_headers(struct MHD_Response *m, const struct call *c)
 		{"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
 		{"Referrer-Policy", "no-referrer"}, {"X-Frame-Options", "DENY"}};
 	for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
-		add_header(m, fixed[i][0], fixed[i][1]);
+		if (!sets_header(&c->reply, fixed[i][0]))
+			add_header(m, fixed[i][0], fixed[i][1]);
 	if (c->request_id[0] != '\0')
 		add_header(m, "X-Request-Id", c->request_id);
+	char trace[TRACE_TEXT_SIZE];
+	trace_format(&c->trace, trace);
+	add_header(m, "traceresponse", trace);
 	if (c->close)
 		add_header(m, "Connection", "close");
 	const struct http_server *s = c->loop->server;
@@ -191,7 +204,7 @@ static void add_common_headers(struct MHD_Response *m, const struct call *c)
 		return;
 	add_header(m, "Access-Control-Allow-Origin", origin);
 	add_header(m, "Access-Control-Expose-Headers",
-		"X-Request-Id, Retry-After, ETag, RateLimit, RateLimit-Policy");
+		"X-Request-Id, traceresponse, Retry-After, ETag, RateLimit, RateLimit-Policy");
 }
 
 static struct MHD_Response *body_response(struct call *c)

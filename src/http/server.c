@@ -76,13 +76,18 @@ static uint16_t port_of(int fd)
 static enum err start_threads(struct http_server *s, int fd)
 {
 	const struct http_settings *set = &s->settings;
-	enum err e = executor_start("executor", set->executor_threads, set->executor_queue, &s->hooks,
-		METRIC_EXECUTOR_QUEUE, &s->executor);
+	enum err e = executor_start("executor", set->executor_threads, set->executor_queue, false, &s->hooks,
+		&(struct executor_gauges){
+			METRIC_EXECUTOR_QUEUE, METRIC_EXECUTOR_BUSY, METRIC_EXECUTOR_THREADS},
+		&s->executor);
 	if (e == ERR_OK)
-		e = executor_start("password", set->password_threads, set->password_queue, &s->hooks,
-			METRIC_PASSWORD_QUEUE, &s->password);
+		e = executor_start("password", set->password_threads, set->password_queue, true, &s->hooks,
+			&(struct executor_gauges){
+				METRIC_PASSWORD_QUEUE, METRIC_PASSWORD_BUSY, METRIC_PASSWORD_THREADS},
+			&s->password);
 	if (e == ERR_OK)
-		e = executor_start("stream", set->stream_threads, 0, &s->hooks, METRIC_COUNT, &s->stream);
+		e = executor_start("stream", set->stream_threads, 0, false, &s->hooks,
+			&(struct executor_gauges){METRIC_COUNT, METRIC_COUNT, METRIC_COUNT}, &s->stream);
 	for (unsigned i = 0; i < set->loops && e == ERR_OK; i++) {
 		/* all loops share one socket (each with a descriptor of its own, which its daemon closes): no
 		 * backlog is lost when one ends, and a second server on the port fails clearly */
@@ -107,6 +112,7 @@ static void release(struct http_server *s)
 	if (s->stream != NULL)
 		executor_stop(s->stream);
 	rate_limiter_free(s->limiter);
+	proxies_free(s->proxies);
 	free(s->loops);
 	free(s->cors_origins);
 	free(s);
@@ -129,7 +135,12 @@ enum err http_start(const struct http_settings *settings, const struct http_hook
 		release(s);
 		return ERR_NO_MEMORY;
 	}
-	const int fd = listen_on(settings->host, settings->port, message, message_size);
+	if (proxies_new(settings->trust_proxy, &s->proxies, message, message_size) != ERR_OK) {
+		release(s);
+		return ERR_UNAVAILABLE;
+	}
+	const int fd = settings->inherited ? settings->listen_fd
+					   : listen_on(settings->host, settings->port, message, message_size);
 	if (fd < 0) {
 		release(s);
 		return ERR_UNAVAILABLE;
@@ -137,7 +148,8 @@ enum err http_start(const struct http_settings *settings, const struct http_hook
 	s->port = port_of(fd);
 	(void)snprintf(message, message_size, "can't start the threads");
 	const enum err e = start_threads(s, fd);
-	(void)close(fd);
+	if (!settings->inherited)
+		(void)close(fd);
 	if (e != ERR_OK) {
 		(void)http_drain(s, 1);
 		(void)http_stop(s);

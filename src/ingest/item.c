@@ -9,13 +9,17 @@
 
 #define ITEM_ARENA_BYTES (64 * 1024)
 #define ITEM_ROW_BYTES	 (128 * 1024)
+/* Of most events the texts fit into the first block; a queue holds ten thousands of them. */
+#define ITEM_FIRST_BYTES 384
+/* What the system's allocator keeps beside each of an item's pieces. */
+#define ITEM_OVERHEAD_BYTES (4 * 16)
 
 struct ingest_item *ingest_item_new(void)
 {
 	struct ingest_item *item = calloc(1, sizeof(*item));
 	if (item == NULL)
 		return NULL;
-	arena_init(&item->arena, ITEM_ARENA_BYTES);
+	arena_init_small(&item->arena, ITEM_ARENA_BYTES, ITEM_FIRST_BYTES);
 	buf_init(&item->copy_row, ITEM_ROW_BYTES);
 	return item;
 }
@@ -33,15 +37,17 @@ enum err ingest_item_seal(struct ingest_item *item)
 {
 	if (arena_overflowed(&item->arena))
 		return ERR_NO_MEMORY;
+	item->event.set_id = ingest_set_id(&item->event);
 	buf_reset(&item->copy_row);
 	buf_reserve(&item->copy_row, 1024);
 	events_copy_row(&item->copy_row, &item->event);
+	buf_trim(&item->copy_row);
 	return item->copy_row.failed ? ERR_NO_MEMORY : ERR_OK;
 }
 
 size_t item_bytes(const struct ingest_item *item)
 {
-	return sizeof(*item) + item->arena.used_bytes + item->copy_row.size;
+	return sizeof(*item) + item->arena.held_bytes + item->copy_row.size + ITEM_OVERHEAD_BYTES;
 }
 
 enum err item_become(struct ingest_item *item, const struct event *stored)

@@ -3,7 +3,7 @@
 
 #include "llmlab/ingest/ingest.h"
 
-/* Memory that an item holds while it is queued. */
+/* Memory that an item holds while it is queued: what was taken from the system for it, used or not. */
 size_t item_bytes(const struct ingest_item *item);
 
 /* Makes item->event the stored one, texts copied into the item's own arena; its key and fingerprint stay.

@@ -21,6 +21,7 @@ void queue_init(struct queue *q, size_t max_items, size_t max_bytes)
 	memset(q, 0, sizeof(*q));
 	q->max_items = max_items;
 	q->max_bytes = max_bytes;
+	q->expires_us = INT64_MAX;
 }
 
 /* The last bytes of our ids are random, so no caller can aim at a bucket. */
@@ -84,12 +85,62 @@ static size_t group_bytes(const struct ingest_group *g)
 
 static bool has_room(size_t max, size_t used, size_t users_own, size_t more)
 {
-	return used + more <= max && users_own + more <= 2 * (max - used);
+	return used <= max && more <= max - used && users_own + more <= 2 * (max - used);
+}
+
+/* What a user has in the queue, and room for what is being made. */
+struct share {
+	size_t items, bytes;
+};
+
+static struct share share_of(const struct queue *q, const struct queue_user *u, const struct uuid *id)
+{
+	struct share s = {.items = u == NULL ? 0 : u->items, .bytes = u == NULL ? 0 : u->bytes};
+	for (const struct ingest_reservation *r = q->reservations; r != NULL; r = r->next) {
+		if (!uuid_equal(&r->user_id, id))
+			continue;
+		s.items += r->items;
+		s.bytes += r->bytes;
+	}
+	return s;
+}
+
+static bool admits(
+	const struct queue *q, const struct queue_user *u, const struct uuid *id, size_t items, size_t bytes)
+{
+	const struct share own = share_of(q, u, id);
+	return has_room(q->max_items, q->items + q->reserved_items, own.items, items) &&
+	       has_room(q->max_bytes, q->bytes + q->reserved_bytes, own.bytes, bytes);
+}
+
+enum err queue_reserve(
+	struct queue *q, const struct uuid *user_id, size_t items, size_t bytes, struct ingest_reservation *r)
+{
+	if (!admits(q, find_user(q, user_id), user_id, items, bytes))
+		return ERR_OVERLOADED;
+	*r = (struct ingest_reservation){
+		.next = q->reservations, .user_id = *user_id, .items = items, .bytes = bytes};
+	q->reservations = r;
+	q->reserved_items += items;
+	q->reserved_bytes += bytes;
+	return ERR_OK;
+}
+
+void queue_unreserve(struct queue *q, struct ingest_reservation *r)
+{
+	struct ingest_reservation **link = &q->reservations;
+	while (*link != r)
+		link = &(*link)->next;
+	*link = r->next;
+	q->reserved_items -= r->items;
+	q->reserved_bytes -= r->bytes;
 }
 
 static void append(struct queue *q, struct queue_user *u, struct ingest_item *item)
 {
 	item->next = NULL;
+	if (item->group->deadline_us < q->expires_us)
+		q->expires_us = item->group->deadline_us;
 	if (u->last == NULL)
 		u->first = item;
 	else
@@ -107,8 +158,7 @@ enum err queue_push(struct queue *q, struct ingest_group *g)
 	CHECK(g->n_items > 0);
 	const struct uuid *id = &g->items[0]->event.user_id;
 	struct queue_user *u = find_user(q, id);
-	if (!has_room(q->max_items, q->items, u == NULL ? 0 : u->items, g->n_items) ||
-		!has_room(q->max_bytes, q->bytes, u == NULL ? 0 : u->bytes, group_bytes(g)))
+	if (!admits(q, u, id, g->n_items, group_bytes(g)))
 		return ERR_OVERLOADED;
 	if (u == NULL)
 		u = add_user(q, id);
@@ -185,6 +235,8 @@ static size_t take_expired_from_user(
 			continue;
 		}
 		previous = *link;
+		if (previous->group->deadline_us < q->expires_us)
+			q->expires_us = previous->group->deadline_us;
 		link = &previous->next;
 	}
 	if (u->first == NULL)
@@ -192,13 +244,19 @@ static size_t take_expired_from_user(
 	return n;
 }
 
+/* While nothing can have expired nothing is looked at, however much there is. */
 size_t queue_take_expired(struct queue *q, int64_t now_us, struct ingest_item **out, size_t max)
 {
+	if (now_us < q->expires_us)
+		return 0;
 	size_t n = 0;
+	q->expires_us = INT64_MAX;
 	for (size_t users = q->users; users > 0 && n < max; users--) {
 		struct queue_user *u = q->next;
 		q->next = u->ring_next;
 		n += take_expired_from_user(q, u, now_us, out + n, max - n);
 	}
+	if (n == max)
+		q->expires_us = now_us; /* there may be more */
 	return n;
 }

@@ -10,9 +10,12 @@
 struct queue_user;
 struct queue {
 	size_t max_items, max_bytes;
-	size_t items, bytes;			   /* queued now */
-	size_t users;				   /* with anything queued */
-	struct queue_user *next;		   /* whose turn it is; a ring of users; NULL: empty */
+	size_t items, bytes;			 /* queued now */
+	size_t reserved_items, reserved_bytes;	 /* room for what is being made */
+	struct ingest_reservation *reservations; /* not owned; as many as there are threads that make items */
+	int64_t expires_us;			 /* no queued item's deadline is before */
+	size_t users;				 /* with anything queued */
+	struct queue_user *next;		 /* whose turn it is; a ring of users; NULL: empty */
 	struct queue_user *buckets[QUEUE_BUCKETS]; /* users by id */
 };
 
@@ -22,6 +25,11 @@ void queue_init(struct queue *q, size_t max_items, size_t max_bytes);
  * than the user's share: a user may hold at most twice of what is left free, so one alone can fill two thirds
  * of the queue, k flooding users 2/(2k+1) each, and a newcomer always finds room. ERR_NO_MEMORY. */
 enum err queue_push(struct queue *q, struct ingest_group *g);
+
+/* Sets room aside under the same rule. ERR_OVERLOADED. */
+enum err queue_reserve(struct queue *q, const struct uuid *user_id, size_t items, size_t bytes,
+	struct ingest_reservation *r);
+void queue_unreserve(struct queue *q, struct ingest_reservation *r);
 
 /* Takes up to max items, the same number from each user as far as they have them, in order within each user.
  * Returns how many. */

@@ -1,6 +1,6 @@
-/* The group commit: stores a batch of events, their idempotency keys and their rollup in one transaction, and
+/* The group commit: stores a batch of events, their idempotency keys and their sums in one transaction, and
  * finds out what became of it whatever happens on the way. Not here: the queue and the thread (ingest.c), the
- * sums (rollup.c), the SQL of keys (keys.c) and of events (db/events.c).
+ * SQL of keys (keys.c), of events (db/events.c) and of sums (db/usage_write.c).
  *
  * How an unknown outcome is found out. Every transaction of a writer holds an advisory lock with a random
  * number of its own, taken before COMMIT is sent. PostgreSQL releases it only after the transaction's end is
@@ -16,12 +16,15 @@
 #include <string.h>
 #include <time.h>
 #include "item.h"
+#include "provider_metrics.h"
 #include "llmlab/base/calendar.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/base/histogram.h"
 #include "llmlab/base/log.h"
 #include "llmlab/base/metrics.h"
 #include "llmlab/db/events.h"
+#include "llmlab/db/reservations.h"
 
 #define ARENA_BYTES  ((size_t)256 * 1024 * 1024)
 #define COPY_BYTES   ((size_t)1024 * 1024 * 1024)
@@ -46,6 +49,7 @@ static void count_outcome(const struct ingest_item *item, enum ingest_outcome ou
 	case INGEST_STORED:
 		metric_add(METRIC_INGEST_EVENTS, 1);
 		metric_add(METRIC_INGEST_UNPRICED, !item->event.has_cost);
+		provider_metrics_count(&item->event);
 		break;
 	case INGEST_DUPLICATE:
 		metric_add(METRIC_INGEST_DUPLICATES, 1);
@@ -72,8 +76,7 @@ static void finish(struct writer *w, struct ingest_item *item, enum ingest_outco
 {
 	count_outcome(item, outcome);
 	item->outcome = outcome;
-	CHECK(item->group->pending > 0);
-	if (--item->group->pending > 0)
+	if (atomic_fetch_sub(&item->group->pending, 1) > 1)
 		return;
 	if (w->n_finished == w->settings.max_batch_items)
 		publish(w);
@@ -105,7 +108,6 @@ static size_t drop_expired(struct writer *w, struct work *works, size_t n)
 static void wait_a_little(struct writer *w, int tries)
 {
 	publish(w);
-	w->while_waiting(w->while_waiting_arg);
 	int64_t us = PAUSE_MIN_US << (tries < 5 ? tries : 5);
 	if (us > PAUSE_MAX_US)
 		us = PAUSE_MAX_US;
@@ -164,22 +166,41 @@ static enum err count_rows(struct writer *w, int64_t *ret)
 	return e;
 }
 
-/* What became of the transaction with w->rows whose COMMIT was sent. */
+/* Until when the clients of w->rows can be kept waiting for an outcome: the first of them is to be answered
+ * in time, even if only that it is not known. */
+static int64_t answer_until(const struct writer *w)
+{
+	int64_t until_us = clock_mono_us() + w->settings.outcome_us;
+	for (size_t i = 0; i < w->n_rows; i++) {
+		if (w->rows[i]->group->deadline_us < until_us)
+			until_us = w->rows[i]->group->deadline_us;
+	}
+	return until_us;
+}
+
+/* What became of the transaction with w->rows whose COMMIT was sent. FATE_UNKNOWN does no harm to what comes
+ * after: the next attempt waits until that transaction has ended (writer_ready()). */
 static enum fate find_fate(struct writer *w)
 {
 	connection_lost(w);
-	const int64_t until_us = clock_mono_us() + w->settings.outcome_us;
-	for (int tries = 0;; tries++) {
+	const int64_t until_us = answer_until(w);
+	const int64_t statement_us = w->settings.statement_us;
+	enum fate fate = FATE_UNKNOWN;
+	for (int tries = 0; fate == FATE_UNKNOWN; tries++) {
+		const int64_t now_us = clock_mono_us(), left_us = until_us - now_us;
+		if (left_us <= 0 || now_us >= atomic_load(&w->stop_by_us))
+			break;
+		db_conn_set_deadline(w->db, left_us < statement_us ? left_us : statement_us);
 		arena_release(&w->arena);
 		int64_t stored = 0;
 		if (count_rows(w, &stored) == ERR_OK)
 			/* One transaction: some (others may be deleted since) means all. */
-			return stored > 0 ? FATE_COMMITTED : FATE_ROLLED_BACK;
-		const int64_t now_us = clock_mono_us();
-		if (now_us >= until_us || now_us >= atomic_load(&w->stop_by_us))
-			return FATE_UNKNOWN;
-		wait_a_little(w, tries);
+			fate = stored > 0 ? FATE_COMMITTED : FATE_ROLLED_BACK;
+		else
+			wait_a_little(w, tries);
 	}
+	db_conn_set_deadline(w->db, statement_us);
+	return fate;
 }
 
 /* ---- one attempt ---- */
@@ -254,19 +275,58 @@ static enum err insert_rows(struct writer *w, struct work *works, size_t n)
 	return e == ERR_OK ? db_copy_send(w->db, w->copy.data, w->copy.len) : e;
 }
 
-/* The rollup and COMMIT in one round trip. */
+/* What settles the reservations that the rows name; *ret_n: how many there are, no parameters if none. */
+static enum err settlement(struct writer *w, struct db_params *p, size_t *ret_n)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < w->n_rows; i++)
+		n += w->rows[i]->event.has_reservation;
+	*ret_n = n;
+	if (n == 0)
+		return ERR_OK;
+	struct reservation_ref *const refs = arena_array(&w->arena, n, sizeof(*refs));
+	if (refs == NULL)
+		return ERR_NO_MEMORY;
+	for (size_t i = 0, at = 0; i < w->n_rows; i++) {
+		const struct event *e = &w->rows[i]->event;
+		if (e->has_reservation)
+			refs[at++] = (struct reservation_ref){e->user_id, e->reservation_id};
+	}
+	return reservations_settle_params(p, refs, n, &w->arena);
+}
+
+/* The sums, the end of the reservations that became events, and COMMIT in one round trip. */
 static enum err send_commit(struct writer *w)
 {
 	for (size_t i = 0; i < w->n_rows; i++)
-		w->entries[i] = rollup_entry(&w->rows[i]->event);
-	const size_t n_sums = rollup_sum(w->entries, w->n_rows, w->sums);
-	struct db_params p;
-	const enum err e = rollup_params(&p, w->sums, n_sums, &w->arena);
+		w->deltas[i] = usage_delta_insert(&w->rows[i]->event);
+	struct usage_statements sums;
+	enum err e =
+		usage_insert(w->deltas, w->n_rows, w->known_sets, db_conn_number(w->db), &w->arena, &sums);
 	if (e != ERR_OK)
 		return e;
-	const struct db_stmt *const stmts[] = {&ROLLUP_STMT, &commit_stmt};
-	const struct db_params *const params[] = {&p, NULL};
-	return db_pipeline(w->db, stmts, params, 2, NULL);
+	struct db_params settle;
+	size_t n_settled;
+	e = settlement(w, &settle, &n_settled);
+	if (e != ERR_OK)
+		return e;
+	const struct db_stmt *stmts[USAGE_STATEMENTS_MAX + 2];
+	const struct db_params *params[USAGE_STATEMENTS_MAX + 2];
+	size_t n = 0;
+	for (; n < sums.n; n++) {
+		stmts[n] = sums.stmts[n];
+		params[n] = &sums.params[n];
+	}
+	if (n_settled > 0) {
+		stmts[n] = &RESERVATIONS_SETTLE;
+		params[n++] = &settle;
+	}
+	stmts[n] = &commit_stmt;
+	params[n++] = NULL;
+	e = db_pipeline(w->db, stmts, params, n, NULL);
+	if (e == ERR_OK)
+		usage_inserted(w->known_sets, &sums);
+	return e;
 }
 
 /* ERR_OK only with proof. ERR_DB_RETRY after a loss: it is certain that nothing is stored. */
@@ -331,7 +391,8 @@ static enum err attempt(struct writer *w, struct work *works, size_t n)
 	}
 	if (w->n_rows > 0) {
 		metric_add(METRIC_INGEST_BATCHES, 1);
-		metric_add(METRIC_INGEST_COMMIT_US, clock_mono_us() - begin_us);
+		histogram_observe(HISTOGRAM_INGEST_COMMIT, clock_mono_us() - begin_us);
+		histogram_observe(HISTOGRAM_INGEST_BATCH, (int64_t)w->n_rows);
 	}
 	return ERR_OK;
 }
@@ -438,10 +499,13 @@ static void settle_stored(struct writer *w, struct work *works, size_t n)
 {
 	size_t n_taken = 0;
 	for (size_t i = 0; i < n; i++) {
-		if (works[i].taken)
+		if (works[i].taken) {
 			works[n_taken++] = works[i];
-		else
-			finish(w, works[i].item, INGEST_STORED);
+			continue;
+		}
+		const struct event *e = &works[i].item->event;
+		spenders_note(w->settings.spenders, &e->user_id, !e->has_cost);
+		finish(w, works[i].item, INGEST_STORED);
 	}
 	publish(w);
 	settle_taken(w, works, n_taken);
@@ -515,11 +579,20 @@ void writer_store(struct writer *w, struct ingest_item *const *items, size_t n)
 	arena_release(&w->arena);
 }
 
-void writer_give_up(struct writer *w, struct ingest_item *const *items, size_t n)
+void writer_give_up(struct ingest_item *const *items, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		finish(w, items[i], INGEST_UNAVAILABLE);
-	publish(w);
+	for (size_t i = 0; i < n; i++) {
+		struct ingest_group *const g = items[i]->group;
+		items[i]->outcome = INGEST_UNAVAILABLE;
+		if (atomic_fetch_sub(&g->pending, 1) == 1)
+			g->done(g);
+	}
+}
+
+enum err writer_connect(struct writer *w)
+{
+	arena_release(&w->arena);
+	return writer_ready(w);
 }
 
 /* ---- life ---- */
@@ -546,11 +619,11 @@ enum err writer_init(struct writer *w, const struct ingest_settings *s, const st
 	const size_t max = s->max_batch_items;
 	w->works = calloc(max, sizeof(*w->works));
 	w->rows = calloc(max, sizeof(*w->rows));
-	w->entries = calloc(max, sizeof(*w->entries));
-	w->sums = calloc(max, sizeof(*w->sums));
+	w->deltas = calloc(max, sizeof(*w->deltas));
+	w->known_sets = usage_known_sets_new();
 	w->finished = calloc(max, sizeof(*w->finished));
-	if (w->db != NULL && w->works != NULL && w->rows != NULL && w->entries != NULL && w->sums != NULL &&
-		w->finished != NULL)
+	if (w->db != NULL && w->works != NULL && w->rows != NULL && w->deltas != NULL &&
+		w->known_sets != NULL && w->finished != NULL)
 		return ERR_OK;
 	writer_release(w);
 	return ERR_NO_MEMORY;
@@ -561,8 +634,8 @@ void writer_release(struct writer *w)
 	db_conn_free(w->db);
 	free(w->works);
 	free(w->rows);
-	free(w->entries);
-	free(w->sums);
+	free(w->deltas);
+	usage_known_sets_free(w->known_sets);
 	free(w->finished);
 	buf_release(&w->copy);
 	arena_release(&w->arena);

@@ -4,8 +4,8 @@
 #include <stdatomic.h>
 #include "keys.h"
 #include "llmlab/db/conn.h"
+#include "llmlab/db/usage_write.h"
 #include "llmlab/ingest/ingest.h"
-#include "rollup.h"
 
 /* Months of 1970 to 2269 whose partitions are known to exist. */
 #define WRITER_MONTHS (300 * 12)
@@ -17,9 +17,6 @@ struct writer {
 	/* Gives up whatever is undecided at this monotonic time; INT64_MAX while running. Written by another
 	 * thread. */
 	_Atomic int64_t stop_by_us;
-	/* Called while the writer waits for the database, so that what is queued can expire meanwhile. */
-	void (*while_waiting)(void *arg);
-	void *while_waiting_arg;
 
 	int64_t lock;		   /* random; every transaction of this writer holds this advisory lock */
 	char begin_copy_sql[1536]; /* begins the transaction, takes the lock, starts the copy */
@@ -33,10 +30,10 @@ struct writer {
 	struct work *works;
 	struct ingest_item **rows; /* of the attempt that runs */
 	size_t n_rows;
-	struct rollup_entry *entries;
-	struct rollup_row *sums;
+	struct usage_delta *deltas;
 	struct ingest_group **finished; /* to be told */
 	size_t n_finished;
+	struct usage_known_sets *known_sets; /* owned */
 	struct buf copy;
 	struct arena arena; /* of one attempt */
 };
@@ -48,7 +45,10 @@ void writer_release(struct writer *w);
 /* Decides all n items (at most max_batch_items) and tells the groups that are complete. */
 void writer_store(struct writer *w, struct ingest_item *const *items, size_t n);
 
-/* Gives up n items that are not begun: INGEST_UNAVAILABLE. Groups are told. */
-void writer_give_up(struct writer *w, struct ingest_item *const *items, size_t n);
+/* Connects, and waits for what is left of a lost connection, once. Errors of db/conn.h. */
+enum err writer_connect(struct writer *w);
+
+/* Gives up n items that are not begun: INGEST_UNAVAILABLE. Groups are told. From any thread. */
+void writer_give_up(struct ingest_item *const *items, size_t n);
 
 #endif

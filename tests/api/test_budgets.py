@@ -182,3 +182,125 @@ def test_budget_set_at_once_by_many_exists_once(server, user):
         t.join()
     assert sorted(statuses) == [200] * 11 + [201], statuses
     assert len(user.ok("GET", "/api/budgets")["budgets"]) == 1
+
+
+# ---- changes ----
+
+def test_budget_patch_changes_what_it_names_and_nothing_else(user):
+    budget = put(user, limit=100, period="weekly", name="a", thresholds=[10, 20], scope={"model": "gpt-4"})
+    changed = user.ok("PATCH", f"/api/budgets/{budget['id']}", {"limit": "0.3"})
+    assert changed["limit"] == D("0.3") and changed["updated_at"] >= budget["updated_at"]
+    same = {"id", "name", "period", "scope", "thresholds", "hard", "created_at"}
+    assert {k: changed[k] for k in same} == {k: budget[k] for k in same}
+    changed = user.ok("PATCH", f"/api/budgets/{budget['id']}/", {"hard": True, "thresholds": [150, 50], "name": "b"})
+    assert (changed["hard"], changed["thresholds"], changed["name"], changed["limit"]) == (True, [50, 150], "b", D("0.3"))
+    assert user.ok("PATCH", f"/api/budgets/{budget['id']}", {"name": None})["name"] is None
+    assert user.ok("PATCH", f"/api/budgets/{budget['id']}", {})["thresholds"] == [50, 150]
+
+
+@pytest.mark.parametrize("body,field", [({"period": "daily"}, "period"), ({"scope": {}}, "scope"), ({"limit": 0}, "limit"),
+                                        ({"limit": "x"}, "limit"), ({"thresholds": []}, "thresholds"),
+                                        ({"thresholds": [1001]}, "thresholds"), ({"name": ""}, "name"), ({"hard": 1}, "hard"),
+                                        ({"period": 5, "scope": 5}, "scope"), ({"limits": 5}, "limits")])
+def test_budget_patch_refuses_and_changes_nothing(user, body, field):
+    budget = put(user, limit=100)
+    answer = user.request("PATCH", f"/api/budgets/{budget['id']}", body)
+    assert answer.status == 400 and field in answer.fields, answer
+    assert user.ok("GET", f"/api/budgets/{budget['id']}")["updated_at"] == budget["updated_at"]
+
+
+def test_budget_patches_at_once_lose_nothing(server, user):
+    budget = put(user, limit=1)
+    bodies = [{"limit": 77}, {"name": "n"}, {"hard": True}, {"thresholds": [33]}] * 3
+
+    def one(body):
+        client = Client(server.port, user.token)
+        client.ok("PATCH", f"/api/budgets/{budget['id']}", body)
+        client.close()
+
+    threads = [threading.Thread(target=one, args=(b,)) for b in bodies]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    now = user.ok("GET", f"/api/budgets/{budget['id']}")
+    assert (now["limit"], now["name"], now["hard"], now["thresholds"]) == (77, "n", True, [33])
+
+
+def test_budget_patch_and_history_of_another_user_answer_as_one_that_does_not_exist(user, other):
+    budget = put(user, limit=5)
+    for method, path, body in (("PATCH", "", {"limit": 1}), ("GET", "/history", None)):
+        theirs = other.request(method, f"/api/budgets/{budget['id']}{path}", body, headers={"X-Request-Id": "same"})
+        nobody = other.request(method, f"/api/budgets/01890a5d-ac96-774b-bcce-b302099a8057{path}", body,
+                               headers={"X-Request-Id": "same"})
+        assert theirs.status == nobody.status == 404 and theirs.body == nobody.body
+    assert user.ok("GET", f"/api/budgets/{budget['id']}")["limit"] == 5
+
+
+# ---- lists ----
+
+def test_budgets_are_listed_in_pages_with_the_totals_of_all(user):
+    made = [put(user, limit=i + 1, scope={"project": f"p{i}"})["id"] for i in range(7)]
+    user.batch([{"model": "gpt-4", "cost": 1, "project": f"p{i}"} for i in range(7)])
+    seen, cursor = [], None
+    while True:
+        page = user.ok("GET", "/api/budgets", query={"limit": 3, **({"cursor": cursor} if cursor else {})})
+        assert page["count"] == len(page["budgets"]) and (page["total_limits"], page["total_spend"]) == (28, 7)
+        seen += [b["id"] for b in page["budgets"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+        if len(seen) == 3:  # the place holds although the budget it was taken from is gone
+            user.request("DELETE", f"/api/budgets/{seen[-1]}")
+            lost = made.index(seen[-1])
+            put(user, limit=lost + 1, scope={"project": f"p{lost}"})
+    assert seen == made[::-1]
+    for bad in ({"cursor": "x"}, {"limit": 0}, {"limit": 501}):
+        assert user.get("/api/budgets", query=bad).status == 400
+
+
+# ---- history ----
+
+def test_budget_history_is_what_was_spent_in_each_period(user):
+    user.ok("PATCH", "/api/auth/me", {"timezone": "Asia/Kathmandu"})  # days begin at 18:15 UTC
+    budget = put(user, limit=10, period="daily", scope={"customer": "c"})
+    empty = user.ok("GET", f"/api/budgets/{budget['id']}/history")
+    assert (empty["count"], empty["periods"], empty["next_cursor"]) == (0, [], None)
+    today, _ = bounds("daily", datetime.now(UTC), "Asia/Kathmandu")
+    micro = timedelta(microseconds=1)
+    days = [today - timedelta(days=n) for n in range(6)]
+    user.batch([{"model": "gpt-4", "cost": "0.1", "customer": "c", "timestamp": (days[4] - micro).isoformat()},
+                {"model": "gpt-4", "cost": "0.2", "customer": "c", "timestamp": days[4].isoformat()},
+                {"model": "gpt-4", "cost": 8, "customer": "c", "timestamp": days[2].isoformat()},
+                {"model": "gpt-4", "cost": 12, "customer": "c", "timestamp": (days[1] - micro).isoformat()},
+                {"model": "gpt-4", "cost": 99, "customer": "d", "timestamp": days[1].isoformat()},
+                {"model": "no-such", "input_tokens": 1, "customer": "c", "timestamp": days[1].isoformat()},
+                {"model": "gpt-4", "cost": 5, "customer": "c", "timestamp": today.isoformat()}])
+    history = user.ok("GET", f"/api/budgets/{budget['id']}/history")
+    periods = history["periods"]
+    assert [(p["spend"], p["percentage_used"], p["status"], p["unpriced_calls"]) for p in periods[:5]] == [
+        (0, 0, "ok", 1), (20, 200, "exceeded", 0), (0, 0, "ok", 0), (D("0.2"), 2, "ok", 0), (D("0.1"), 1, "ok", 0)]
+    assert all(p["spend"] == 0 for p in periods[5:]) and len(periods) <= 6, "back to the first data and no further"
+    assert instant(periods[0]["end"]) == today, "the current period is not past"
+    assert all(a["start"] == b["end"] for a, b in zip(periods, periods[1:]))
+    paged, cursor = [], None
+    while True:
+        page = user.ok("GET", f"/api/budgets/{budget['id']}/history",
+                       query={"limit": 2, **({"cursor": cursor} if cursor else {})})
+        paged += page["periods"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert paged == periods
+    assert user.get(f"/api/budgets/{budget['id']}/history", query={"cursor": "x"}).status == 400
+
+
+@pytest.mark.parametrize("period", ["weekly", "monthly", "yearly"])
+def test_budget_history_has_calendar_periods(user, period):
+    budget = put(user, limit=10, period=period)
+    begin, _ = bounds(period, datetime.now(UTC), "UTC")
+    before, end = bounds(period, begin - timedelta(days=1), "UTC")
+    spend(user, 3, timestamp=before.isoformat())
+    spend(user, 1, timestamp=begin.isoformat())
+    first = user.ok("GET", f"/api/budgets/{budget['id']}/history")["periods"][0]
+    assert (instant(first["start"]), instant(first["end"]), first["spend"]) == (before, end, 3)

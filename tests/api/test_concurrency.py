@@ -68,7 +68,7 @@ def test_two_servers_storing_the_same_keys_store_each_once(pair):
 
 
 def test_two_servers_hot_rollup_row_loses_no_update(pair):
-    """All events fall on one row of usage_15m; 3 users so that the writers' key order matters, too."""
+    """All events fall on one row of usage_model_15m; 3 users so that the writers' key order matters, too."""
     users = [sign_up(pair[i % 2].port) for i in range(3)]
 
     def work(i):

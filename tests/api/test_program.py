@@ -194,7 +194,7 @@ def test_migrate_is_done_once_and_again_does_nothing(postgres):
         assert done.returncode == 0, done
     database = connect(settings["DATABASE_URL"])
     tables = {t for (t,) in query(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
-    assert {"users", "events", "event_keys", "usage_15m", "budgets"} <= tables
+    assert {"users", "events", "event_keys", "usage_model_15m", "budgets"} <= tables
     database.close()
 
 

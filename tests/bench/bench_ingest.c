@@ -17,11 +17,13 @@
 
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/base/histogram.h"
 #include "llmlab/base/metrics.h"
 #include "llmlab/db/conn.h"
 #include "llmlab/db/migrate.h"
 #include "llmlab/db/private_pg.h"
 #include "llmlab/ingest/ingest.h"
+#include "llmlab/providers/catalogue_load.h"
 
 struct options {
 	const char *url, *before_sql;
@@ -179,6 +181,19 @@ static void prepare_database(const struct db_settings *settings)
 	db_conn_free(c);
 }
 
+/* The writer counts by the catalogue's providers. */
+static void publish_catalogue(void)
+{
+	struct arena arena;
+	arena_init(&arena, 1 << 20);
+	struct problem p;
+	problem_init(&p, &arena);
+	struct catalogue *c = NULL;
+	CHECK(catalogue_load(NULL, &c, &p) == ERR_OK);
+	catalogue_publish(c);
+	arena_release(&arena);
+}
+
 static int64_t cpu_us(void)
 {
 	struct rusage u;
@@ -243,7 +258,7 @@ static void run(const struct db_settings *settings)
 	       "  cpu us/event: own %.2f, backend %.2f\n",
 		(long long)(n * US_PER_SECOND / elapsed_us),
 		(long long)(batches * US_PER_SECOND / elapsed_us), (long long)(batches > 0 ? n / batches : 0),
-		(long long)(batches > 0 ? metric_get(METRIC_INGEST_COMMIT_US) / batches : 0),
+		(long long)(batches > 0 ? histogram_sum(HISTOGRAM_INGEST_COMMIT) / batches : 0),
 		(long long)atomic_load(&failed), (long long)atomic_load(&refused),
 		n > 0 ? (double)used_us / (double)n : 0.0, n > 0 ? (double)backend_us / (double)n : 0.0);
 	free(threads);
@@ -278,6 +293,7 @@ static void parse_options(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	parse_options(argc, argv);
+	publish_catalogue();
 	char dir[] = "/tmp/llmlab-bench-XXXXXX", message[512] = "", command[64];
 	struct private_pg *pg = NULL;
 	if (options.url == NULL) {
@@ -296,6 +312,7 @@ int main(int argc, char **argv)
 	prepare_database(&settings);
 	run(&settings);
 	free(users);
+	catalogue_shutdown();
 	if (pg == NULL)
 		return 0;
 	private_pg_stop(pg);

@@ -140,7 +140,7 @@ def check(server, token, load):
     after = stored_by_name(database)
     assert set(after) == set(keyed) | set(before) and all(after[k] == e for k, e in before.items())
     assert_rollups_equal_events(database)
-    total, calls = query(database, "SELECT sum(cost), sum(calls) FROM usage_15m WHERE project <> ''")[0]
+    total, calls = query(database, "SELECT sum(cost), sum(calls) FROM usage_model_15m WHERE project <> ''")[0]
     assert (total, calls) == (sum((cost_of(sent[k]) for k in after), D(0)), len(after))
     database.close()
 
@@ -351,8 +351,8 @@ def test_frozen_postgres_does_not_freeze_the_server(postgres_of_its_own, own_ser
             os.kill(pid, signal.SIGCONT)
     wait_for(server.is_ready, "recovery", seconds=15)
     for n in (1, 2, 3):
-        again = user.request("POST", "/api/events/track", event_of(1, n))
-        assert again.status in (200, 201), again
+        # a connection that was lost may take a moment longer than the probe's
+        wait_for(lambda n=n: user.request("POST", "/api/events/track", event_of(1, n)).status in (200, 201), "the repeat", 15)
     assert user.ok("GET", "/api/costs/summary", query={"from": "2026-06-10", "to": "2026-06-10"})["call_count"] == 4
     database = server.database()
     assert_rollups_equal_events(database)
@@ -360,5 +360,5 @@ def test_frozen_postgres_does_not_freeze_the_server(postgres_of_its_own, own_ser
     server.stop()
     took = {n: round(s, 1) for n, (_, s) in results.items()}
     assert took["health"] < 2.5 and took["summary"] < 4, took
-    # the writer may follow an unknown outcome for 10 seconds; nobody waits for a minute
-    assert took["track"] < 13 and took["batch"] < 13, took
+    # an event waits for 2 seconds for the writer, which follows an unknown outcome no longer than that
+    assert took["track"] < 3.5 and took["batch"] < 3.5, took

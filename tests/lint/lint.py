@@ -175,6 +175,19 @@ def lint_codes_and_metrics_are_unique():
             yield f"{path}: nothing found"
 
 
+def lint_dashboard_and_alerts_know_their_metrics():
+    known = set()
+    for path in TABLES + SOURCES:
+        known |= set(re.findall(r"\b((?:llmlab|process)_[a-z_]+)\b", read(path)))
+    for path in files("docs/grafana-dashboard.json", "docs/alert-rules.yaml"):
+        used = set(re.findall(r"\b((?:llmlab|process)_[a-z_]+)\b", read(path)))
+        if not used:
+            yield f"{name(path)} names no metric"
+        for metric in sorted(used):
+            if metric not in known and re.sub(r"_(?:bucket|sum|count)$", "", metric) not in known:
+                yield f"{name(path)}: there is no metric {metric}"
+
+
 def lint_migrations_are_numbered_without_gaps():
     numbers = [p.name[:5] for p in files("sql/migrations/*.sql")]
     for i, number in enumerate(numbers, 1):
@@ -240,7 +253,7 @@ def lint_sources_are_formatted():
 
 
 def lint_scripts_can_be_run():
-    for path in ("scripts/run", "scripts/test", ".ci/run"):
+    for path in ("scripts/run", "scripts/test", "scripts/openapi", ".ci/run"):
         if not (ROOT / path).stat().st_mode & 0o111:
             yield f"{path} has no run bit"
         shell = read(ROOT / path).splitlines()[0].removeprefix("#!").split()[-1]

@@ -6,6 +6,7 @@ must not see in the server's log (passwords, tokens) is remembered in SECRETS.
 import decimal
 import http.client
 import json
+import os
 import socket
 import threading
 import time
@@ -106,6 +107,41 @@ def check_problem(answer):
         assert answer.header("Allow"), answer
 
 
+# With LLMLAB_TRAFFIC every exchange is written down in this folder, for the contract test (tests/contract) to hold against the
+# description of the API. Longer bodies are only counted.
+TRAFFIC = os.environ.get("LLMLAB_TRAFFIC")
+RECORDED_BYTES = 256 * 1024
+_traffic_lock = threading.Lock()
+_traffic_file = None
+
+
+def _recordable(body):
+    if body is None or len(body) > RECORDED_BYTES:
+        return None
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def record(method, target, headers, body, answer):
+    """Writes an exchange down as a line of JSON. body: bytes or None. The token is left out."""
+    global _traffic_file
+    if TRAFFIC is None:
+        return
+    line = json.dumps({
+        "method": method, "target": target, "headers": {k: str(v) for k, v in headers.items() if k.lower() != "authorization"},
+        "body": _recordable(body), "body_bytes": len(body or b""), "status": answer.status, "answer_headers": dict(answer.headers),
+        "answer": _recordable(answer.body), "answer_bytes": len(answer.body),
+        "test": os.environ.get("PYTEST_CURRENT_TEST", "").removesuffix(" (call)")})
+    with _traffic_lock:
+        if _traffic_file is None:
+            os.makedirs(TRAFFIC, exist_ok=True)
+            _traffic_file = open(os.path.join(TRAFFIC, f"{os.getpid()}.jsonl"), "a", encoding="utf-8")
+        _traffic_file.write(line + "\n")
+        _traffic_file.flush()
+
+
 class Client:
     """Talks to one server with one token; each thread has a connection of its own, kept alive."""
 
@@ -161,6 +197,7 @@ class Client:
         except (http.client.HTTPException, OSError):
             self.close()
             raise
+        record(method, target, sent, body, answer)
         if check:
             check_common(answer)
         return answer

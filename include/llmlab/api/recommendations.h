@@ -1,8 +1,9 @@
 #ifndef LLMLAB_API_RECOMMENDATIONS_H
 #define LLMLAB_API_RECOMMENDATIONS_H
 
+#include "llmlab/api/anomaly_scan.h"
 #include "llmlab/api/range.h"
-#include "llmlab/core/anomaly.h"
+#include "llmlab/base/problem.h"
 #include "llmlab/core/switching.h"
 #include "llmlab/http/request.h"
 
@@ -13,20 +14,19 @@
 enum err recommendations_usage(struct http_request *rq, const struct range *range, struct arena *arena,
 	struct model_usage **ret, size_t *ret_n);
 
-/* The unusual days of a range, and what they are shown with. */
-struct anomaly_report {
-	const struct anomaly_series *series;
-	struct anomaly *anomalies;
-	struct uuid *dearest; /* the dearest event of each; zero: not looked for */
-	size_t n;
-};
-/* Finds them, history before the range included; days after today do not count. Errors as above. */
+/* The parameter include_dismissed: true, false or not given (false). Problems are named in *p. */
+bool recommendations_include_dismissed(const struct http_request *rq, struct problem *p);
+
+/* Finds the unusual days of the range, and the unusual hours of today and yesterday, those marked that are dismissed. Errors as
+ * above. */
 enum err recommendations_anomalies(struct http_request *rq, const struct range *range, double threshold,
 	struct arena *arena, struct anomaly_report *ret);
 
+/* Leaves out the dismissed ones. */
+void recommendations_drop_dismissed_anomalies(struct anomaly_report *report);
 /* Writes them as an array under the key. */
 void recommendations_write_anomalies(
-	struct json_writer *w, const char *key, const struct anomaly_report *report, const struct tz *tz);
+	struct json_writer *w, const char *key, const struct anomaly_report *report);
 void recommendations_write_switching(
 	struct json_writer *w, const char *key, const struct switching *rows, size_t n);
 

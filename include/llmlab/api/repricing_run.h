@@ -12,6 +12,10 @@
  * not known just now. */
 enum err repricing_run_chunk(struct db_conn *c, struct repricing *r, bool preview);
 
+/* Notes the catalogue of this moment in the database (its place in the order of catalogues is when that
+ * happens first) and says its number. */
+enum err repricing_note_catalogue(struct db_conn *c, int64_t *ret_number);
+
 /* Whether there is a record for calls of this provider and model as they are stored, at any time. False: none
  * of them can be priced. */
 bool repricing_has_record(

@@ -54,6 +54,9 @@ enum err api_zone(struct http_request *rq, const struct tz **ret, struct problem
 /* The range of a reading endpoint from `days`, `from`, `to` and `tz`. Errors as api_zone(), also whatever *p
  * holds already: called after the other parameters, it ends the check of them all. */
 enum err api_range(struct http_request *rq, struct range *ret, struct problem *p);
+/* The same from texts of the same meaning that came another way (a body); NULL: not given. */
+enum err api_range_of(struct http_request *rq, const char *days, const char *from, const char *to,
+	const char *zone, struct range *ret, struct problem *p);
 
 /* The canonical id of a provider's name or alias as price_find() sees it, else the name in lower case. In the
  * arena. */
@@ -64,6 +67,9 @@ const char *api_provider_id(const char *text, struct arena *arena);
 int128 api_average(struct money total, int64_t calls);
 /* (current - previous) / previous in per cent for statistics; false if previous is 0. */
 bool api_change_percent(struct money current, struct money previous, double *ret);
+
+/* 200 with the body and an ETag made from its bytes, or 304 if the request names that tag in If-None-Match. content_type static. */
+struct reply api_reply_tagged(const struct http_request *rq, const char *content_type, struct buf *body);
 
 /* Lists: the parameters `limit` and `cursor` and no others; returns the limit. Problems are named in *p. */
 int api_page_limit(const struct http_request *rq, struct problem *p);

@@ -9,7 +9,8 @@
 /* Access tokens: JWT (RFC 7519) signed with HMAC-SHA-256 only. The header is a constant; a token whose first
  * segment differs from it never reaches the library (algorithm confusion, "none", crit, typ and parser
  * attacks end there). Claims: iss "llmlab", aud "llmlab-api", sub (user id), jti (token id), iat, nbf, exp,
- * all required and checked strictly as integers. */
+ * all required and checked strictly as integers; gen (the session_generation of the user), 0 where a token of an earlier
+ * version has none. */
 
 #define AUTH_SECRET_MIN_BYTES 32
 #define AUTH_SECRET_MAX_BYTES 1024
@@ -25,7 +26,7 @@ void jwt_keys_free(struct jwt_keys *k);
  * of some README), as a message for the operator, or NULL if it is good. */
 const char *jwt_secret_weakness(const char *secret);
 
-/* A new token for p->user_id, signed with the current secret; fills p->token_id (a version 7 UUID, so its
+/* A new token for p->user_id and p->generation, signed with the current secret; fills p->token_id (a version 7 UUID, so its
  * time is the time of issue) and p->expires_at_us (whole seconds: up to one second before now_us +
  * lifetime_us). Both times are at least a second. *ret_token is freed by the caller with free().
  * ERR_NO_MEMORY. Thread-safe. */

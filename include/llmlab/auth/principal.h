@@ -13,7 +13,10 @@ struct principal {
 	enum auth_scope scope; /* a session has AUTH_SCOPE_FULL */
 	bool is_api_key;
 	struct uuid token_id;   /* jti of the session, or id of the API key */
-	int64_t expires_at_us;  /* of the token */
+	int64_t expires_at_us;  /* of the token; INT64_MAX: never (API keys) */
+	/* Of a session: the user's session_generation when it began. Of an API key: the user's key_generation when it
+	 * was looked up. What is below the user's own is not believed any more (auth/revocation.h). */
+	int64_t generation;
 };
 
 #endif

@@ -13,11 +13,16 @@ struct arena {
 	struct arena_block *head; /* newest block, owned */
 	size_t used_bytes;        /* handed out so far */
 	size_t cap_bytes;         /* hard limit for used_bytes */
+	size_t held_bytes;        /* taken from the system for it */
+	size_t first_bytes;       /* of the first block; 0: the usual */
 	bool overflowed;          /* sticky */
 };
 
 /* Empty arena that hands out at most cap_bytes. Allocates nothing yet. */
 void arena_init(struct arena *a, size_t cap_bytes);
+
+/* The same with a first block of first_bytes instead of some kilobytes: for owners that are many and small. */
+void arena_init_small(struct arena *a, size_t cap_bytes, size_t first_bytes);
 
 /* Frees everything; the arena can be used again with the same cap. */
 void arena_release(struct arena *a);

@@ -33,6 +33,8 @@ void buf_put_u32be(struct buf *b, uint32_t v);
 void buf_put_u64be(struct buf *b, uint64_t v);
 /* Makes room for n more bytes; false (and failed) when that is not possible. */
 bool buf_reserve(struct buf *b, size_t n);
+/* Gives back what is not used. */
+void buf_trim(struct buf *b);
 /* Content as a C string; "" while empty. */
 const char *buf_str(const struct buf *b);
 /* Takes the memory over from the buffer (caller frees with free()); the buffer is empty afterwards. NULL, with ret_len

@@ -39,6 +39,9 @@ struct event {
 	const char *response_id;
 	bool has_api_key;
 	struct uuid api_key_id;
+	struct uuid set_id;         /* project, customer, API key and tags as one: ingest_set_id() */
+	bool has_reservation;
+	struct uuid reservation_id; /* what it settles; not stored, not part of the fingerprint */
 	const char *idempotency_key; /* NULL: none */
 	uint8_t fingerprint[32];     /* SHA-256 over the validated fields; only with a key */
 };

@@ -43,6 +43,11 @@ const char *price_rule_name(const struct price_match *m);
 #define PRICE_URL_MAX  512
 struct price_match price_find(const struct catalogue *c, const char *provider_text, const char *model, const char *base_url);
 
+/* The same with the user's own records in order (as price_event() takes them), tried before the catalogue's. *ret_own: the
+ * record is one of them. */
+struct price_match price_find_own(const struct catalogue *c, const struct price_record *const *overrides, size_t n_overrides,
+	const char *provider_text, const char *model, const char *base_url, bool *ret_own);
+
 /* One line of a breakdown: quantity x price, exact. */
 enum price_line_kind { LINE_TOKENS, LINE_WEB_SEARCHES, LINE_REQUESTS, LINE_UNIT };
 struct price_line {
@@ -76,6 +81,9 @@ struct price_result {
  * ON_DEMAND_PRIORITY are flex and priority. Both may be NULL. */
 enum service_tier price_service_tier(const char *provider_id, const char *reported);
 const char *service_tier_name(enum service_tier t);
+
+/* Replaces the prices that the set names: its base prices, then every long-context tier that the input of a call has crossed. */
+void price_set_apply(const struct price_set *s, int64_t input_tokens, int64_t price[PRICE_CATEGORIES]);
 
 /* The period in force at the instant, or NULL. */
 const struct price_period *price_period_at(const struct price_record *r, int64_t at_us);

@@ -40,10 +40,12 @@ void db_conn_free(struct db_conn *c);
 /* Another deadline for the calls that follow; returns the one before. The server's own statement_timeout follows it at
  * nine tenths, so that a statement that is merely slow costs an error and not the connection. */
 int64_t db_conn_set_deadline(struct db_conn *c, int64_t statement_us);
-/* Connects if not connected. ERR_OK or ERR_DATABASE_UNAVAILABLE. After a failed attempt further ones fail at once for
+/* Connects if not connected, within the shorter of both deadlines. ERR_OK or ERR_DATABASE_UNAVAILABLE. After a failed attempt further ones fail at once for
  * 50 ms, doubling up to 1 s, jittered. */
 enum err db_conn_ready(struct db_conn *c);
 bool db_conn_connected(const struct db_conn *c);
+/* Counts the connections that were made: another number, another connection, perhaps to another server. */
+uint64_t db_conn_number(const struct db_conn *c);
 /* Drops the connection (next use reconnects). */
 void db_conn_drop(struct db_conn *c);
 
@@ -71,6 +73,9 @@ void db_param_text_array(struct db_params *p, const char *const *v, size_t n); /
 
 /* Runs one statement to its end. *ret_result (owned by the caller, PQclear; may be NULL pointer argument if not wanted) is set only on ERR_OK. */
 enum err db_run(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result);
+/* The same, planned anew for these parameters each time: for long statements whose best plan depends on them, where a plan
+ * for any parameters would cost more than planning (about a millisecond). */
+enum err db_run_planned(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result);
 
 /* Transactions. begin/commit/rollback; a failed call inside must be followed by db_rollback(). Commit may answer ERR_DB_LOST. */
 enum err db_begin(struct db_conn *c);

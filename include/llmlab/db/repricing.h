@@ -8,8 +8,9 @@
  * is comes from the caller. Besides the errors named here, every call has those of db/conn.h, and
  * ERR_NO_MEMORY. */
 
-#define REPRICING_CHUNK_EVENTS 2000 /* of one transaction */
+#define REPRICING_CHUNK_EVENTS 1000 /* of one transaction */
 #define REPRICING_REASON_MAX   500  /* characters */
+#define REPRICING_RUNNING_MAX  4    /* requested ones of a user that are running */
 
 enum repricing_state { REPRICING_RUNNING, REPRICING_DONE, REPRICING_FAILED };
 /* "running", "done", "failed"; static. */
@@ -43,7 +44,11 @@ struct repricing {
 	int64_t events_examined, events_changed;
 	struct money range_old_cost, range_new_cost; /* of all examined events */
 	int64_t created_at_us, finished_at_us;	     /* 0: not yet */
-	struct repricing_sums sums;		     /* of the changed events, where the call says so */
+	/* The catalogue that chunks are priced with (repricing_catalogue_number()); of one that was read: the
+	 * newest that was. */
+	int64_t catalogue_number;
+	int64_t holder;		    /* who runs its chunks: a repricer's random number; 0: a request */
+	struct repricing_sums sums; /* of the changed events, where the call says so */
 };
 
 /* What an event is to become. */
@@ -62,16 +67,21 @@ typedef bool repricing_price(void *arg, const struct event *e, struct arena *are
 /* The next chunk of *r in one transaction: events, ledger, rollup, cursor and sums together, or nothing. A
  * stored one goes on from where it is stored, whoever moved it there; *r says afterwards how far it is, its
  * state too (r->sums is not touched). ERR_NOT_FOUND: it is gone. ERR_CONFLICT: an automatic one, and
- * another server is at this user's. ERR_DB_LOST: unknown whether this chunk was
- * done; the row knows, so go on with what repricings_find() says. Locks in the order of the ingest writer:
- * events, then rollup rows by key. */
+ * another server is at this user's; or a chunk was priced with a newer catalogue than r->catalogue_number.
+ * ERR_DB_LOST: unknown whether this chunk was done; the row knows, so go on with what repricings_find() says.
+ * Locks in the order of the ingest writer: events, then rollup rows by key. */
 enum err repricing_apply_chunk(
 	struct db_conn *c, struct repricing *r, repricing_price *price, void *arg, int64_t max_events);
 /* The same without changing anything: *r moves in memory only, and what would change is added to r->sums. */
 enum err repricing_preview_chunk(
 	struct db_conn *c, struct repricing *r, repricing_price *price, void *arg, int64_t max_events);
 
-/* Stores a new one (id, range, filter, who, why) with its cursor at the start. */
+/* The place of a catalogue version in the order in which the database first saw them, which this call makes
+ * it do: higher is newer. */
+enum err repricing_catalogue_number(struct db_conn *c, const char *version, int64_t *ret);
+
+/* Stores a new one (id, range, filter, who, why) with its cursor at the start. ERR_CONFLICT:
+ * REPRICING_RUNNING_MAX of the user's are running. */
 enum err repricings_insert(struct db_conn *c, struct repricing *r);
 /* Ends one that cannot go on; what it has done stays. */
 enum err repricings_fail(struct db_conn *c, const struct uuid *user_id, const struct uuid *id);
@@ -83,9 +93,17 @@ enum err repricings_find(struct db_conn *c, const struct uuid *user_id, const st
 /* Newest first, those before `before` (NULL: from the newest), at most limit; with sums. */
 enum err repricings_list(struct db_conn *c, const struct uuid *user_id, const struct uuid *before, int limit,
 	struct arena *arena, struct repricing **ret, size_t *ret_n);
-/* The one that has been waiting longest among those that are running and had no chunk for idle_us; without
- * sums. ERR_NOT_FOUND: none. */
-enum err repricings_next_idle(struct db_conn *c, int64_t idle_us, struct arena *arena, struct repricing *ret);
+/* Whose turn it is: of those that are running, had no chunk for idle_us (or had it from this holder) and were
+ * priced with no newer catalogue than this, one of the user who has waited longest for any of his. Its holder
+ * is the given one; without sums. ERR_NOT_FOUND: none. */
+enum err repricings_next(struct db_conn *c, int64_t idle_us, int64_t holder, int64_t catalogue_number,
+	struct arena *arena, struct repricing *ret);
+/* Ends those that need a newer catalogue than this and had no chunk for idle_us: who had it is gone. */
+enum err repricings_fail_abandoned(
+	struct db_conn *c, int64_t idle_us, int64_t catalogue_number, int64_t *ret_failed);
+/* How many of a user's are running, automatic or requested ones. */
+enum err repricings_count_running(
+	struct db_conn *c, const struct uuid *user_id, bool automatic, int64_t *ret);
 
 /* How many events the rollup counts in the range (whole quarters of an hour, so never too few). */
 enum err repricing_count(struct db_conn *c, const struct repricing *r, int64_t *ret);

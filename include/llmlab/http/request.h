@@ -90,6 +90,8 @@ struct http_request {
 	int64_t received_us;                         /* wall clock, UTC */
 	int64_t deadline_mono_us;                    /* the whole request must be answered by then */
 	const char *client;                          /* address text for logs */
+	/* Whom limits by address count: an IPv4 address (mapped into IPv6), or the /64 of an IPv6 one, which a client gets as a whole. */
+	uint8_t client_address[16];
 };
 
 /* The query parameter's value; NULL if not given. Repeats are refused before the handler. */

@@ -9,6 +9,8 @@
 struct http_settings {
 	const char *host; /* numeric address or name to listen on */
 	uint16_t port;    /* 0: any free port */
+	bool inherited;   /* listen_fd is a listening socket that outlives the server (not closed by it); host and port are not used */
+	int listen_fd;
 	unsigned loops;
 	unsigned max_connections;        /* in all */
 	unsigned executor_threads, executor_queue;
@@ -20,8 +22,13 @@ struct http_settings {
 	size_t max_body_memory_bytes; /* of all request bodies together; beyond: 503 */
 	const char *cors_origins; /* comma separated exact origins; "" for none */
 	bool access_log;
-	/* Rate limits, 0: none. Signup and login by address (IPv6: by /64), the others by user. */
-	unsigned rate_auth_per_minute, rate_read_per_minute, rate_ingest_per_second;
+	/* Addresses and networks, comma separated, whose word about the client's address is taken; "" or NULL: nobody's. */
+	const char *trust_proxy;
+	bool forwarded; /* it is in the header Forwarded (RFC 7239), else in X-Forwarded-For */
+	/* Rate limits, 0: none. What asks for a password and what comes without a good token by address (IPv6: by /64), the others
+	 * by user. */
+	unsigned rate_auth_per_minute, rate_read_per_minute, rate_write_per_minute, rate_export_per_minute,
+		rate_ingest_per_second, rate_unauthenticated_per_second;
 };
 
 /* What the application brings. Pointers outlive the server. */

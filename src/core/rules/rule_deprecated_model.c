@@ -26,6 +26,7 @@ static void add(struct rule_run *run, const struct model_usage *u, const struct 
 	o->title = arena_printf(run->arena, "%s is being retired", u->model);
 	o->confidence = 0.9;
 	rule_number(o, "calls", u->calls);
+	rule_money(o, "cost", u->cost);
 	if (!retirement) {
 		o->description = arena_printf(run->arena,
 			"The provider calls %s deprecated. Plan the move to a current model before it is "
@@ -48,6 +49,7 @@ void rule_deprecated_model(struct rule_run *run)
 	const int32_t today = tz_day_of(tz_utc(), run->in->now_us);
 	for (size_t i = 0; i < run->in->n_models; i++) {
 		const struct model_usage *u = &run->in->models[i];
+		/* The catalogue's record, whatever the user's own price is: only it knows of retirements. */
 		const struct price_match match = price_find(run->in->catalogue, u->provider, u->model, NULL);
 		if (!match.record)
 			continue;

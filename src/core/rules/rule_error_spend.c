@@ -12,9 +12,6 @@ void rule_error_spend(struct rule_run *run)
 		const struct model_usage *u = &run->in->models[i];
 		if (u->errors < ERRORS_MIN || u->errors < u->calls / 100 || u->error_cost.atto <= 0)
 			continue;
-		struct money savings = money_zero();
-		if (!switching_monthly(u->error_cost, run->in->period_days, &savings))
-			continue;
 		struct optimization *o = rule_add(run, u->provider, u->model);
 		o->title = arena_printf(run->arena, "Failed calls to %s cost money", u->model);
 		o->description = arena_printf(run->arena,
@@ -22,7 +19,7 @@ void rule_error_spend(struct rule_run *run)
 			"(time-outs, refused"
 			" answers, retries); at most their whole cost can be saved.",
 			(long long)u->errors, (long long)u->calls, u->model);
-		o->potential_savings = savings;
+		rule_savings(run, u, u->error_cost, o);
 		o->priority = u->errors >= u->calls / 10 ? PRIORITY_HIGH : PRIORITY_MEDIUM;
 		o->confidence = 0.5;
 		rule_number(o, "errors", u->errors);

@@ -64,6 +64,32 @@ struct optimization *rule_add(struct rule_run *run, const char *provider, const 
 	return o;
 }
 
+void rule_savings(
+	const struct rule_run *run, const struct model_usage *u, struct money amount, struct optimization *o)
+{
+	const struct money most = money_compare(amount, u->cost) > 0 ? u->cost : amount;
+	/* What does not fit is claimed by nobody. */
+	if (!switching_monthly(most, run->in->period_days, &o->potential_savings))
+		o->potential_savings = money_zero();
+}
+
+struct money rule_of_sample(const struct model_usage *u, const struct model_sample *s, struct money saved)
+{
+	if (s->cost.atto <= 0 || saved.atto <= 0)
+		return money_zero();
+	const struct money most = money_compare(saved, s->cost) > 0 ? s->cost : saved;
+	return money_share(u->cost, most.atto, s->cost.atto);
+}
+
+#define SHARE_SCALE 6
+
+void rule_sample(struct optimization *o, const struct model_usage *u, const struct model_sample *s)
+{
+	rule_number(o, "sample_calls", (int64_t)s->n);
+	rule_decimal(o, "sample_share",
+		u->calls > 0 ? (int128)s->n * decimal_pow10(SHARE_SCALE) / u->calls : 0, SHARE_SCALE);
+}
+
 static struct evidence *add_evidence(struct optimization *o, const char *key, enum evidence_kind kind)
 {
 	CHECK(o->n_evidence < EVIDENCE_MAX);
@@ -99,7 +125,8 @@ static int compare_texts(const char *a, const char *b)
 	return strcmp(a ? a : "", b ? b : "");
 }
 
-/* By subject, then largest savings, then type: the first of each subject is the one that counts. */
+/* By subject, then largest savings, then type: the first of each subject that is not dismissed is the one
+ * that counts. */
 static int compare_subject(const void *x, const void *y)
 {
 	const struct optimization *a = x;
@@ -108,7 +135,8 @@ static int compare_subject(const void *x, const void *y)
 	const int by_model = by_provider ? by_provider : compare_texts(a->model, b->model);
 	const int by_savings =
 		by_model ? by_model : money_compare(b->potential_savings, a->potential_savings);
-	return by_savings ? by_savings : strcmp(a->type, b->type);
+	const int by_type = by_savings ? by_savings : strcmp(a->type, b->type);
+	return by_type ? by_type : strcmp(a->id, b->id);
 }
 
 /* The order of the answer. */
@@ -136,26 +164,114 @@ static bool count_savings(struct optimization *rows, size_t n, struct money *ret
 	struct money total = money_zero();
 	if (n > 0)
 		qsort(rows, n, sizeof(*rows), compare_subject);
+	const struct optimization *counted = NULL;
 	for (size_t i = 0; i < n; i++) {
-		rows[i].counted = rows[i].potential_savings.atto > 0 &&
-				  (i == 0 || !same_subject(&rows[i - 1], &rows[i]));
-		if (rows[i].counted && !money_add(total, rows[i].potential_savings, &total))
+		if (rows[i].dismissed || rows[i].potential_savings.atto <= 0 ||
+			(counted && same_subject(counted, &rows[i])))
+			continue;
+		rows[i].counted = true;
+		counted = &rows[i];
+		if (!money_add(total, rows[i].potential_savings, &total))
 			return false;
 	}
 	*ret = total;
 	return true;
 }
 
+/* ---- what rules share ---- */
+
+/* Each model's record, NULL where there is none. */
+static const struct price_record *const *find_records(const struct rules_input *in, struct arena *arena)
+{
+	const struct price_record **records = arena_array(arena, in->n_models, sizeof(*records));
+	for (size_t i = 0; records && i < in->n_models; i++) {
+		bool own;
+		records[i] = price_find_own(in->catalogue, in->overrides, in->n_overrides,
+			in->models[i].provider, in->models[i].model, NULL, &own)
+				     .record;
+	}
+	return records;
+}
+
+/* By model, then time; what is the same in both by size, so that the order of the input does not matter. */
+static int compare_calls(const void *x, const void *y)
+{
+	const struct sampled_call *a = x;
+	const struct sampled_call *b = y;
+	const int by_provider = strcmp(a->provider, b->provider);
+	const int by_model = by_provider ? by_provider : strcmp(a->model, b->model);
+	if (by_model)
+		return by_model;
+	if (a->at_us != b->at_us)
+		return a->at_us < b->at_us ? -1 : 1;
+	if (a->mix.input != b->mix.input)
+		return a->mix.input < b->mix.input ? -1 : 1;
+	return money_compare(a->cost, b->cost);
+}
+
+/* The first call that is not before the model's. */
+static size_t first_call(const struct sampled_call *calls, size_t n, const struct model_usage *u)
+{
+	size_t lo = 0;
+	size_t hi = n;
+	while (lo < hi) {
+		const size_t middle = lo + (hi - lo) / 2;
+		const int by_provider = strcmp(calls[middle].provider, u->provider);
+		const int order = by_provider ? by_provider : strcmp(calls[middle].model, u->model);
+		if (order < 0)
+			lo = middle + 1;
+		else
+			hi = middle;
+	}
+	return lo;
+}
+
+static struct model_sample sample_of(const struct sampled_call *calls, size_t n, const struct model_usage *u)
+{
+	struct model_sample s = {.calls = calls + first_call(calls, n, u)};
+	while (s.calls + s.n < calls + n && strcmp(s.calls[s.n].provider, u->provider) == 0 &&
+		strcmp(s.calls[s.n].model, u->model) == 0) {
+		const struct sampled_call *call = &s.calls[s.n++];
+		/* A sum of some thousand calls of at most MONEY_MAX_USD each fits. */
+		if (call->priced)
+			s.cost.atto += call->cost.atto;
+	}
+	return s;
+}
+
+/* The sample of each model. */
+static const struct model_sample *find_samples(const struct rules_input *in, struct arena *arena)
+{
+	struct sampled_call *calls = arena_array(arena, in->n_sample, sizeof(*calls));
+	struct model_sample *samples = arena_array(arena, in->n_models, sizeof(*samples));
+	if (!calls || !samples)
+		return NULL;
+	if (in->n_sample > 0) {
+		memcpy(calls, in->sample, in->n_sample * sizeof(*calls));
+		qsort(calls, in->n_sample, sizeof(*calls), compare_calls);
+	}
+	for (size_t i = 0; i < in->n_models; i++)
+		samples[i] = sample_of(calls, in->n_sample, &in->models[i]);
+	return samples;
+}
+
 enum err rules_run(const struct rules_input *in, struct arena *arena, struct optimization **ret,
 	size_t *ret_n, struct money *ret_total)
 {
-	struct rule_run run = {.in = in, .arena = arena};
+	struct rule_run run = {.in = in,
+		.arena = arena,
+		.records = find_records(in, arena),
+		.samples = find_samples(in, arena)};
+	if (!run.records || !run.samples)
+		return ERR_NO_MEMORY;
 	for (size_t i = 0; i < N_RULES; i++) {
 		run.type = RULES[i].type;
 		RULES[i].run(&run);
 	}
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
+	for (size_t i = 0; i < run.n; i++)
+		run.rows[i].dismissed = dismissed_has(&in->dismissed, run.rows[i].id);
 	struct money total = money_zero();
 	if (!count_savings(run.rows, run.n, &total))
 		return ERR_RANGE;

@@ -355,10 +355,17 @@ START_TEST(event_input_key_of_body_and_header_must_agree)
 }
 END_TEST
 
-START_TEST(event_input_reservations_are_refused)
+START_TEST(event_input_reservation_is_an_id)
 {
 	ck_assert_str_eq(blamed("{\"model\":\"gpt-4\",\"input_tokens\":1,\"reservation_id\":\"r\"}"),
 		"reservation_id");
+	ck_assert(!taken("{\"model\":\"gpt-4\",\"input_tokens\":1}")->has_reservation);
+	const struct event *const e = taken("{\"model\":\"gpt-4\",\"input_tokens\":1,\"reservation_id\":"
+					    "\"01890a5d-ac96-774b-bcce-b302099a8057\"}");
+	char text[UUID_TEXT_SIZE];
+	uuid_format(&e->reservation_id, text);
+	ck_assert(e->has_reservation);
+	ck_assert_str_eq(text, "01890a5d-ac96-774b-bcce-b302099a8057");
 }
 END_TEST
 
@@ -437,7 +444,7 @@ int main(void)
 	tcase_add_test(t, event_input_metadata_numbers_keep_their_text);
 	tcase_add_test(t, event_input_metadata_beyond_4_kib_is_refused);
 	tcase_add_test(t, event_input_key_of_body_and_header_must_agree);
-	tcase_add_test(t, event_input_reservations_are_refused);
+	tcase_add_test(t, event_input_reservation_is_an_id);
 	tcase_add_test(t, event_copy_texts_outlive_the_doc);
 	tcase_add_test(t, event_item_fingerprint_follows_what_was_sent);
 	suite_add_tcase(s, t);

@@ -107,6 +107,7 @@ START_TEST(jwt_verify_token_of_another_implementation_gives_principal)
 	assert_uuid(&p.token_id, TOKEN_ID);
 	ck_assert_int_eq(p.expires_at_us, 1700003600 * SECOND);
 	ck_assert_int_eq(p.scope, AUTH_SCOPE_FULL);
+	ck_assert_int_eq(p.generation, 0); /* of before there were generations */
 	ck_assert(!p.is_api_key);
 	jwt_keys_free(k);
 }
@@ -116,13 +117,14 @@ START_TEST(jwt_issue_then_verify_gives_same_principal)
 {
 	struct jwt_keys *k = keys(SECRET, NULL);
 	for (int i = 0; i < 200; i++) {
-		struct principal issued = {.user_id = uuid_v4()};
+		struct principal issued = {.user_id = uuid_v4(), .generation = i};
 		char *token = NULL;
 		ck_assert_int_eq(jwt_issue(k, &issued, NOW_US, HOUR_US, &token), ERR_OK);
 		struct principal p;
 		ck_assert_int_eq(jwt_verify(k, token, strlen(token), NOW_US, &p), ERR_OK);
 		ck_assert(uuid_equal(&p.user_id, &issued.user_id));
 		ck_assert(uuid_equal(&p.token_id, &issued.token_id));
+		ck_assert_int_eq(p.generation, i);
 		ck_assert_int_eq(p.expires_at_us, issued.expires_at_us);
 		ck_assert_int_eq(p.expires_at_us, NOW_US + HOUR_US);
 		ck_assert_int_eq(p.scope, AUTH_SCOPE_FULL);
@@ -178,6 +180,7 @@ static const struct row accepted[] = {
 	{"one second left", "{" ISS AUD SUB JTI IAT NBF "\"exp\":1700000001}"},
 	{"nbf within the leeway", "{" ISS AUD SUB JTI IAT "\"nbf\":1700000060," EXP "}"},
 	{"iat within the leeway", "{" ISS AUD SUB JTI "\"iat\":1700000060," NBF EXP "}"},
+	{"generation", "{" ISS AUD SUB JTI IAT NBF EXP ",\"gen\":7}"},
 	{"last time that fits", "{" ISS AUD SUB JTI IAT NBF "\"exp\":9223372036854}"},
 };
 
@@ -214,6 +217,11 @@ static const struct row refused[] = {
 	{"iat missing", "{" ISS AUD SUB JTI NBF EXP "}"},
 	{"iat float", "{" ISS AUD SUB JTI "\"iat\":1.5," NBF EXP "}"},
 	{"iat zero", "{" ISS AUD SUB JTI "\"iat\":0," NBF EXP "}"},
+	{"gen negative", "{" ISS AUD SUB JTI IAT NBF EXP ",\"gen\":-1}"},
+	{"gen string", "{" ISS AUD SUB JTI IAT NBF EXP ",\"gen\":\"7\"}"},
+	{"gen float", "{" ISS AUD SUB JTI IAT NBF EXP ",\"gen\":7.0}"},
+	{"gen null", "{" ISS AUD SUB JTI IAT NBF EXP ",\"gen\":null}"},
+	{"gen 2^63", "{" ISS AUD SUB JTI IAT NBF EXP ",\"gen\":9223372036854775808}"},
 	{"iss other", "{\"iss\":\"llmlab2\"," AUD SUB JTI IAT NBF EXP "}"},
 	{"iss upper case", "{\"iss\":\"LLMLAB\"," AUD SUB JTI IAT NBF EXP "}"},
 	{"iss missing", "{" AUD SUB JTI IAT NBF EXP "}"},

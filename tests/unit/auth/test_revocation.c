@@ -1,4 +1,4 @@
-/* The set of logged-out tokens: what it knows, and that it fails closed when it does not. */
+/* What ended sessions and keys: what it knows, and that it fails closed when it does not. */
 #include <check.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -18,6 +18,12 @@ static struct uuid id(unsigned n)
 	return u;
 }
 
+/* A session with this token, of a user of its own. */
+static struct principal session(unsigned n)
+{
+	return (struct principal){.user_id = id(n + 500000), .token_id = id(n)};
+}
+
 static struct revocations *fresh_set(size_t max)
 {
 	struct revocations *r = revocations_new(max);
@@ -28,7 +34,7 @@ static struct revocations *fresh_set(size_t max)
 
 static enum revocation ask(const struct revocations *r, unsigned n)
 {
-	const struct uuid u = id(n);
+	const struct principal u = session(n);
 	return revocations_check(r, &u, POLL);
 }
 
@@ -41,7 +47,7 @@ static void revoke(struct revocations *r, unsigned n, int64_t expires_at_us)
 START_TEST(revocations_check_never_fresh_is_stale)
 {
 	struct revocations *r = revocations_new(8);
-	const struct uuid u = id(1);
+	const struct principal u = session(1);
 	/* Also at the monotonic time 0, when "a second ago" would be before the first poll. */
 	ck_assert_int_eq(revocations_check(r, &u, 0), REVOCATION_STALE);
 	ck_assert_int_eq(revocations_check(r, &u, POLL), REVOCATION_STALE);
@@ -70,7 +76,7 @@ END_TEST
 START_TEST(revocations_check_one_second_after_poll_is_fresh_and_then_stale)
 {
 	struct revocations *r = fresh_set(8);
-	const struct uuid u = id(1);
+	const struct principal u = session(1);
 	ck_assert_int_eq(revocations_check(r, &u, POLL + SECOND), REVOCATION_NONE);
 	ck_assert_int_eq(revocations_check(r, &u, POLL + SECOND + 1), REVOCATION_STALE);
 	revocations_free(r);
@@ -81,7 +87,7 @@ START_TEST(revocations_check_revoked_while_stale_is_revoked)
 {
 	struct revocations *r = fresh_set(8);
 	revoke(r, 1, EXPIRY);
-	const struct uuid u = id(1);
+	const struct principal u = session(1);
 	ck_assert_int_eq(revocations_check(r, &u, POLL + 60 * SECOND), REVOCATION_REVOKED);
 	revocations_free(r);
 }
@@ -91,7 +97,7 @@ START_TEST(revocations_mark_fresh_older_poll_does_not_go_back)
 {
 	struct revocations *r = fresh_set(8);
 	revocations_mark_fresh(r, POLL - 10 * SECOND);
-	const struct uuid u = id(1);
+	const struct principal u = session(1);
 	ck_assert_int_eq(revocations_check(r, &u, POLL + SECOND), REVOCATION_NONE);
 	revocations_free(r);
 }
@@ -200,6 +206,55 @@ START_TEST(revocations_four_threads_lose_nothing)
 }
 END_TEST
 
+START_TEST(revocations_check_session_below_the_generation_of_its_account_is_revoked)
+{
+	struct revocations *r = fresh_set(8);
+	struct principal p = session(1);
+	p.generation = 4;
+	revocations_add_account(r, &p.user_id, 5, 0, EXPIRY);
+	ck_assert_int_eq(revocations_check(r, &p, POLL), REVOCATION_REVOKED);
+	p.generation = 5;
+	ck_assert_int_eq(revocations_check(r, &p, POLL), REVOCATION_NONE);
+	/* an older change that is told again takes nothing back */
+	revocations_add_account(r, &p.user_id, 3, 0, EXPIRY);
+	p.generation = 4;
+	ck_assert_int_eq(revocations_check(r, &p, POLL), REVOCATION_REVOKED);
+	ck_assert_int_eq(ask(r, 2), REVOCATION_NONE);
+	revocations_free(r);
+}
+END_TEST
+
+START_TEST(revocations_check_key_below_the_generation_of_its_account_is_to_be_looked_up)
+{
+	struct revocations *r = fresh_set(8);
+	struct principal key = session(1);
+	key.is_api_key = true;
+	key.generation = 1;
+	revocations_add_account(r, &key.user_id, 9, 1, EXPIRY); /* sessions ended; keys up to date */
+	ck_assert_int_eq(revocations_check(r, &key, POLL), REVOCATION_NONE);
+	revocations_add_account(r, &key.user_id, 9, 2, EXPIRY);
+	ck_assert_int_eq(revocations_check(r, &key, POLL), REVOCATION_STALE);
+	key.generation = 2;
+	ck_assert_int_eq(revocations_check(r, &key, POLL), REVOCATION_NONE);
+	revocations_free(r);
+}
+END_TEST
+
+START_TEST(revocations_add_account_beyond_max_makes_others_stale_and_purge_drops_it)
+{
+	struct revocations *r = fresh_set(1);
+	const struct principal first = session(1);
+	const struct principal second = session(2);
+	revocations_add_account(r, &first.user_id, 1, 0, EXPIRY);
+	ck_assert_int_eq(ask(r, 3), REVOCATION_NONE);
+	revocations_add_account(r, &second.user_id, 1, 0, EXPIRY);
+	ck_assert_int_eq(ask(r, 3), REVOCATION_STALE);
+	revocations_purge(r, EXPIRY + 1);
+	ck_assert_int_eq(ask(r, 1), REVOCATION_NONE);
+	revocations_free(r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("revocation");
@@ -216,6 +271,9 @@ int main(void)
 	tcase_add_test(tcase, revocations_purge_drops_only_expired);
 	tcase_add_test(tcase, revocations_many_tokens_are_all_found);
 	tcase_add_test(tcase, revocations_four_threads_lose_nothing);
+	tcase_add_test(tcase, revocations_check_session_below_the_generation_of_its_account_is_revoked);
+	tcase_add_test(tcase, revocations_check_key_below_the_generation_of_its_account_is_to_be_looked_up);
+	tcase_add_test(tcase, revocations_add_account_beyond_max_makes_others_stale_and_purge_drops_it);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

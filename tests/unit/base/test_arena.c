@@ -112,6 +112,26 @@ START_TEST(arena_printf_beyond_cap_gives_null)
 }
 END_TEST
 
+/* The header of a block is its own business: less than 64 bytes. */
+START_TEST(arena_init_small_takes_little_and_counts_what_it_holds)
+{
+	struct arena a;
+	arena_init_small(&a, 65536, 384);
+	ck_assert_uint_eq(a.held_bytes, 0);
+	ck_assert_ptr_nonnull(arena_alloc(&a, 300));
+	ck_assert_uint_ge(a.held_bytes, 384);
+	ck_assert_uint_lt(a.held_bytes, 384 + 64);
+	/* does not fit into the rest: a second block, twice as large */
+	ck_assert_ptr_nonnull(arena_alloc(&a, 300));
+	ck_assert_uint_ge(a.held_bytes, 384 + 768);
+	arena_release(&a);
+	ck_assert_uint_eq(a.held_bytes, 0);
+	ck_assert_ptr_nonnull(arena_alloc(&a, 1));
+	ck_assert_uint_lt(a.held_bytes, 384 + 64);
+	arena_release(&a);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *const suite = suite_create("arena");
@@ -125,6 +145,7 @@ int main(void)
 	tcase_add_test(tc, arena_strndup_part_of_text_is_terminated);
 	tcase_add_test(tc, arena_printf_long_text_is_complete);
 	tcase_add_test(tc, arena_printf_beyond_cap_gives_null);
+	tcase_add_test(tc, arena_init_small_takes_little_and_counts_what_it_holds);
 	SRunner *const runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	const int failed = srunner_ntests_failed(runner);

@@ -146,6 +146,23 @@ START_TEST(put_i64_of_extremes_writes_all_digits)
 }
 END_TEST
 
+START_TEST(buf_trim_keeps_the_content_and_gives_back_the_rest)
+{
+	struct buf b;
+	buf_init(&b, 4096);
+	buf_trim(&b);
+	ck_assert_ptr_null(b.data);
+	buf_reserve(&b, 1000);
+	buf_puts(&b, "abc");
+	buf_trim(&b);
+	ck_assert_uint_eq(b.size, 4);
+	ck_assert_str_eq(buf_str(&b), "abc");
+	buf_puts(&b, "def");
+	ck_assert_str_eq(buf_str(&b), "abcdef");
+	buf_release(&b);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *const suite = suite_create("buf");
@@ -161,6 +178,7 @@ int main(void)
 	tcase_add_test(tc, buf_reserve_beyond_every_limit_fails);
 	tcase_add_test(tc, buf_detach_content_belongs_to_caller);
 	tcase_add_test(tc, buf_detach_empty_or_failed_gives_null);
+	tcase_add_test(tc, buf_trim_keeps_the_content_and_gives_back_the_rest);
 	SRunner *const runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	const int failed = srunner_ntests_failed(runner);

@@ -160,6 +160,12 @@ START_TEST(switching_find_candidate_must_fit_in_every_respect)
 	t.model = "new-1.5"; /* an older version */
 	ck_assert_int_eq((int)suggestions_with(&t), 0);
 	t = good;
+	t.model = "new-2024-11-01"; /* a date is no version */
+	ck_assert_int_eq((int)suggestions_with(&t), 0);
+	t = good;
+	t.model = "new-2024-11-01-v3";
+	ck_assert_int_eq((int)suggestions_with(&t), 1);
+	t = good;
 	t.model = "new-3-search-preview";
 	ck_assert_int_eq((int)suggestions_with(&t), 0);
 	t = good;
@@ -210,108 +216,6 @@ START_TEST(switching_find_nano_is_a_class_below_small)
 }
 END_TEST
 
-START_TEST(switching_price_mix_parts_are_charged_at_their_own_prices)
-{
-	/* 1,000,000 in, of these 400,000 read from and 100,000 written to the cache; 200,000 out, of these
-	 * 50,000 reasoning. 0.5 x 10 + 0.4 x 1 + 0.1 x 12.5 + 0.15 x 30 + 0.05 x 40 = 5 + 0.4 + 1.25 + 4.5 +
-	 * 2 = 13.15 */
-	struct price_tier t;
-	no_prices(&t, -1);
-	t.per_million[CATEGORY_input] = USD(10);
-	t.per_million[CATEGORY_cache_read] = USD(1);
-	t.per_million[CATEGORY_cache_write] = USD(12.5);
-	t.per_million[CATEGORY_output] = USD(30);
-	t.per_million[CATEGORY_output_reasoning] = USD(40);
-	const struct price_set set = {&t, 1};
-	const struct model_usage u = {.calls = 10,
-		.input_tokens = 1000000,
-		.output_tokens = 200000,
-		.cache_read_tokens = 400000,
-		.cache_write_tokens = 100000,
-		.reasoning_tokens = 50000};
-	struct money cost;
-	ck_assert(switching_price_mix(&set, &u, &cost));
-	ck_assert_str_eq(money_text(cost), "13.15");
-	/* without prices of their own: 1 x 10 + 0.2 x 30 = 16 */
-	t.per_million[CATEGORY_cache_read] = PRICE_NONE;
-	t.per_million[CATEGORY_cache_write] = PRICE_NONE;
-	t.per_million[CATEGORY_output_reasoning] = PRICE_NONE;
-	ck_assert(switching_price_mix(&set, &u, &cost));
-	ck_assert_str_eq(money_text(cost), "16");
-}
-END_TEST
-
-START_TEST(switching_price_mix_tier_follows_the_average_call)
-{
-	/* above 200,000 input tokens: 4 and, as the tier names no output, 15. 10 calls with 2 M input:
-	 * 200,000 on average, not more: 2 x 2 + 0.1 x 15 = 5.5. 10 tokens more: 200,001: (2,000,010 x 4 +
-	 * 100,000 x 15) / 10^6 = 9.50004 */
-	struct price_tier t[2];
-	no_prices(&t[0], -1);
-	t[0].per_million[CATEGORY_input] = USD(2);
-	t[0].per_million[CATEGORY_output] = USD(15);
-	no_prices(&t[1], 200000);
-	t[1].per_million[CATEGORY_input] = USD(4);
-	const struct price_set set = {t, 2};
-	struct model_usage u = {.calls = 10, .input_tokens = 2000000, .output_tokens = 100000};
-	struct money cost;
-	ck_assert(switching_price_mix(&set, &u, &cost));
-	ck_assert_str_eq(money_text(cost), "5.5");
-	u.input_tokens += 10;
-	ck_assert(switching_price_mix(&set, &u, &cost));
-	ck_assert_str_eq(money_text(cost), "9.50004");
-}
-END_TEST
-
-START_TEST(switching_price_mix_contradiction_or_no_price_is_false)
-{
-	struct price_tier t;
-	no_prices(&t, -1);
-	t.per_million[CATEGORY_input] = USD(1);
-	const struct price_set set = {&t, 1};
-	struct model_usage u = {.calls = 1, .input_tokens = 10};
-	struct money cost;
-	ck_assert(!switching_price_mix(&set, &u, &cost));
-	t.per_million[CATEGORY_output] = USD(1);
-	ck_assert(switching_price_mix(&set, &u, &cost));
-	u.cache_read_tokens = 11;
-	ck_assert(!switching_price_mix(&set, &u, &cost));
-}
-END_TEST
-
-START_TEST(switching_price_record_window_and_request_fee_count)
-{
-	/* Base 1 and 4 (mix 4), a window with input 3: 2 x 3 + 0.5 x 4 = 8 is the dearest; 1,000 calls at 5
-	 * per 1,000: 13. */
-	const struct test_record t = {"m-1", "mid", "x", USD(1), USD(4), 0, 0, false, 0};
-	make_catalogue(&t, 1);
-	struct price_tier peak;
-	no_prices(&peak, -1);
-	peak.per_million[CATEGORY_input] = USD(3);
-	const struct price_window window = {
-		.from_second = 0, .to_second = 3600, .days = 127, .prices = {&peak, 1}};
-	periods[0].windows = &window;
-	periods[0].n_windows = 1;
-	periods[0].requests_per_thousand = USD(5);
-	const struct model_usage u = thousand("m-1", 1);
-	struct money cost;
-	ck_assert(switching_price_record(&records[0], NOW_US, &u, &cost));
-	ck_assert_str_eq(money_text(cost), "13");
-}
-END_TEST
-
-START_TEST(switching_price_record_no_period_in_force_is_false)
-{
-	const struct test_record t = {"m-1", "mid", "x", USD(1), USD(4), 0, 0, false, 0};
-	make_catalogue(&t, 1);
-	periods[0].to_us = NOW_US;
-	const struct model_usage u = thousand("m-1", 1);
-	struct money cost;
-	ck_assert(!switching_price_record(&records[0], NOW_US, &u, &cost));
-	ck_assert(switching_price_record(&records[0], NOW_US - 1, &u, &cost));
-}
-END_TEST
-
 START_TEST(switching_per_call_rounds_half_to_even)
 {
 	/* in 10^-12 USD: 1/3 -> 0.333333333333; halves: 0.5 x 10^-12 -> 0, 1.5 -> 2, 2.5 -> 2 */
@@ -337,6 +241,170 @@ START_TEST(switching_find_without_memory_says_so)
 }
 END_TEST
 
+/* A second provider "q" with records of its own after those of "p" (at most RECORD_MAX together). */
+static struct provider both[2];
+static void add_provider(const char *id, const struct test_record *t, size_t n)
+{
+	const size_t first = provider.n_records;
+	for (size_t i = 0; i < n; i++) {
+		make_record(first + i, &t[i]);
+		records[first + i].provider = id;
+	}
+	both[0] = provider;
+	both[1] = (struct provider){.id = id,
+		.name = id,
+		.records = &records[first],
+		.n_records = n,
+		.index = price_index_build(&records[first], n, &arena)};
+	catalogue.providers = both;
+	catalogue.n_providers = 2;
+}
+
+static const struct switching *suggestion(enum switching_kind kind)
+{
+	for (size_t i = 0; i < n_found; i++)
+		if (found[i].kind == kind)
+			return &found[i];
+	ck_abort_msg("no %s", switching_kind_name(kind));
+	abort();
+}
+
+START_TEST(switching_find_same_model_elsewhere_is_suggested_and_counted)
+{
+	/* open-2 costs 35 at p, 2 x 1 + 0.5 x 4 = 4 at q, who writes its maker before the name */
+	const struct test_record here = {"open-2", "mid", "llama", USD(10), USD(30), 0, 0, false, 0};
+	const struct test_record there[] = {{"maker/Open-2", "mid", "llama", USD(1), USD(4), 0, 0, false, 0},
+		{"maker/open-22", "mid", "llama", USD(0.1), USD(0.4), 0, 0, false, 0}};
+	make_catalogue(&here, 1);
+	add_provider("q", there, 2);
+	const struct model_usage u = thousand("open-2", 35);
+	find(&u, 1);
+	ck_assert_int_eq((int)n_found, 1);
+	ck_assert_int_eq(found[0].kind, SWITCH_PROVIDER);
+	ck_assert_str_eq(found[0].provider, "p");
+	ck_assert_str_eq(found[0].suggested_provider, "q");
+	ck_assert_str_eq(found[0].suggested_model, "maker/Open-2");
+	ck_assert_str_eq(money_text(found[0].monthly_savings), "31");
+	ck_assert(found[0].counted);
+	ck_assert_str_eq(money_text(total), "31");
+}
+END_TEST
+
+START_TEST(switching_find_other_family_is_shown_and_never_counted)
+{
+	/* the newest of the maker's class, though an older one is cheaper; the window must be known and as
+	 * large */
+	const struct test_record here = {"big-2", "flagship", "llama", USD(10), USD(30), 0, 128000, false, 0};
+	const struct test_record there[] = {
+		{"claude-4", "flagship", "claude-opus", USD(2), USD(8), 0, 200000, false, 0},
+		{"claude-2", "flagship", "claude-opus", USD(1), USD(4), 0, 200000, false, 0},
+		{"claude-5", "flagship", "claude-opus", USD(1), USD(4), 0, 127999, false, 0},
+		{"claude-6", "flagship", "claude-opus", USD(1), USD(4), 0, 0, false, 0},
+		{"claude-7", "mid", "claude-sonnet", USD(1), USD(4), 0, 200000, false, 0},
+		{"gpt-8", "flagship", "gpt", USD(1), USD(4), 0, 200000, false, 0}};
+	make_catalogue(&here, 1);
+	add_provider("anthropic", there, 6);
+	const struct model_usage u = thousand("big-2", 35);
+	find(&u, 1);
+	ck_assert_int_eq((int)n_found, 1);
+	ck_assert_int_eq(found[0].kind, SWITCH_OTHER_FAMILY);
+	ck_assert_str_eq(found[0].suggested_provider, "anthropic");
+	ck_assert_str_eq(found[0].suggested_model, "claude-4");
+	/* 35 - (2 x 2 + 0.5 x 8) = 27 */
+	ck_assert_str_eq(money_text(found[0].monthly_savings), "27");
+	ck_assert(!found[0].counted);
+	ck_assert(found[0].confidence <= 0.3);
+	ck_assert_str_eq(money_text(total), "0");
+}
+END_TEST
+
+START_TEST(switching_find_cached_tokens_decide_what_is_cheaper)
+{
+	/* 2 M input of which 1.8 M cached, 0.5 M output. big-2: 0.2 x 10 + 1.8 x 1 + 0.5 x 30 = 18.8; big-3
+	 * without a price for reads: 2 x 8 + 0.5 x 5 = 18.5, not 5 % less; big-4 0.2 x 9 + 1.8 x 0.5 + 0.5 x
+	 * 9 = 7.2 */
+	const struct test_record t[] = {{"big-2", "flagship", "gpt", USD(10), USD(30), USD(1), 0, false, 0},
+		{"big-3", "flagship", "gpt", USD(8), USD(5), 0, 0, false, 0},
+		{"big-4", "flagship", "gpt", USD(9), USD(9), USD(0.5), 0, false, 0}};
+	make_catalogue(t, 3);
+	struct model_usage u = thousand("big-2", 19);
+	u.cache_read_tokens = 1800000;
+	find(&u, 1);
+	ck_assert_int_eq((int)n_found, 1);
+	ck_assert_str_eq(found[0].suggested_model, "big-4");
+	/* 18.8 - 7.2 */
+	ck_assert_str_eq(money_text(found[0].saved), "11.6");
+}
+END_TEST
+
+START_TEST(switching_find_own_prices_come_first)
+{
+	/* mid-3 is at 16 and 6 by the user's own price: 2 x 16 + 0.5 x 6 = 35, nothing is saved; big-3 stays
+	 */
+	make_catalogue(FAMILY, 4);
+	const struct test_record own = {"mid-3", NULL, NULL, USD(16), USD(6), 0, 0, false, 0};
+	make_record(RECORD_MAX - 1, &own);
+	const struct price_record *const overrides[] = {&records[RECORD_MAX - 1]};
+	const struct model_usage u = thousand("big-2", 35);
+	const struct switching_input in = {.catalogue = &catalogue,
+		.overrides = overrides,
+		.n_overrides = 1,
+		.models = &u,
+		.n_models = 1,
+		.now_us = NOW_US,
+		.period_days = 30};
+	ck_assert_int_eq(switching_find(&in, &arena, &found, &n_found, &total), ERR_OK);
+	ck_assert_int_eq((int)n_found, 1);
+	ck_assert_str_eq(found[0].suggested_model, "big-3");
+}
+END_TEST
+
+START_TEST(switching_find_dismissed_is_not_counted_and_the_next_best_is)
+{
+	make_catalogue(FAMILY, 4);
+	const struct model_usage u = thousand("big-2", 35);
+	find(&u, 1);
+	ck_assert_str_ne(found[0].id, found[1].id);
+	const char *const ids[] = {arena_strdup(&arena, suggestion(SWITCH_SMALLER)->id)};
+	const struct switching_input in = {.catalogue = &catalogue,
+		.models = &u,
+		.n_models = 1,
+		.dismissed = {ids, 1},
+		.now_us = NOW_US,
+		.period_days = 30};
+	ck_assert_int_eq(switching_find(&in, &arena, &found, &n_found, &total), ERR_OK);
+	ck_assert_int_eq((int)n_found, 2);
+	ck_assert(suggestion(SWITCH_SMALLER)->dismissed && !suggestion(SWITCH_SMALLER)->counted);
+	ck_assert(suggestion(SWITCH_SAME_CLASS)->counted && !suggestion(SWITCH_SAME_CLASS)->dismissed);
+	ck_assert_str_eq(money_text(total), "27");
+}
+END_TEST
+
+START_TEST(switching_find_only_the_dearest_rows_are_searched)
+{
+	make_catalogue(FAMILY, 4);
+	static struct model_usage u[SWITCHING_ROWS_MAX + 1];
+	for (int i = 0; i <= SWITCHING_ROWS_MAX; i++)
+		u[i] = thousand("big-2", 35 + i);
+	find(u, SWITCHING_ROWS_MAX + 1);
+	ck_assert_int_eq((int)n_found, 2 * SWITCHING_ROWS_MAX);
+	for (size_t i = 0; i < n_found; i++)
+		ck_assert_uint_ne(found[i].usage, 0); /* the cheapest row */
+}
+END_TEST
+
+START_TEST(dismissed_has_finds_each_and_nothing_else)
+{
+	const char *const ids[] = {"a", "c", "e"};
+	for (size_t n = 0; n <= 3; n++) {
+		const struct dismissed d = {ids, n};
+		for (size_t i = 0; i < 3; i++)
+			ck_assert(dismissed_has(&d, ids[i]) == (i < n));
+		ck_assert(!dismissed_has(&d, "") && !dismissed_has(&d, "b") && !dismissed_has(&d, "f"));
+	}
+}
+END_TEST
+
 int main(void)
 {
 	TCase *t = tcase_create("switching");
@@ -350,11 +418,13 @@ int main(void)
 	tcase_add_test(t, switching_find_candidate_must_fit_in_every_respect);
 	tcase_add_test(t, switching_find_unknown_window_lowers_confidence_and_says_so);
 	tcase_add_test(t, switching_find_nano_is_a_class_below_small);
-	tcase_add_test(t, switching_price_mix_parts_are_charged_at_their_own_prices);
-	tcase_add_test(t, switching_price_mix_tier_follows_the_average_call);
-	tcase_add_test(t, switching_price_mix_contradiction_or_no_price_is_false);
-	tcase_add_test(t, switching_price_record_window_and_request_fee_count);
-	tcase_add_test(t, switching_price_record_no_period_in_force_is_false);
+	tcase_add_test(t, switching_find_same_model_elsewhere_is_suggested_and_counted);
+	tcase_add_test(t, switching_find_other_family_is_shown_and_never_counted);
+	tcase_add_test(t, switching_find_cached_tokens_decide_what_is_cheaper);
+	tcase_add_test(t, switching_find_own_prices_come_first);
+	tcase_add_test(t, switching_find_dismissed_is_not_counted_and_the_next_best_is);
+	tcase_add_test(t, switching_find_only_the_dearest_rows_are_searched);
+	tcase_add_test(t, dismissed_has_finds_each_and_nothing_else);
 	tcase_add_test(t, switching_per_call_rounds_half_to_even);
 	tcase_add_test(t, switching_find_without_memory_says_so);
 	return run_core_tests(suite_create("switching"), t, NULL);

@@ -128,11 +128,13 @@ static inline void add_event(const struct uuid *user_id, const struct test_event
 		"output_tokens,"
 		" cache_read_tokens, cost, pricing_status, price_rule, catalogue_version, service_tier, "
 		"project, customer, tags,"
-		" status) SELECT $1::uuid, $2::timestamptz, gen_random_uuid(), $2::timestamptz, $3::text, "
+		" status, set_id) SELECT $1::uuid, $2::timestamptz, gen_random_uuid(), $2::timestamptz, "
+		"$3::text, "
 		"$4::text, $5::bigint,"
 		" $6::bigint, $7::bigint, $8::numeric, CASE WHEN $8 IS NULL THEN 'unpriced' ELSE 'priced' "
 		"END, 'test', 'test',"
-		" 'standard', $9::text, $10::text, $11::jsonb, $12::text"};
+		" 'standard', $9::text, $10::text, $11::jsonb, $12::text,"
+		" md5(jsonb_build_array(coalesce($9, ''), coalesce($10, ''), NULL, $11::jsonb)::text)::uuid"};
 	struct db_params p;
 	db_params_init(&p, &arena);
 	db_param_text(&p, e->at);
@@ -153,22 +155,64 @@ static inline void add_event(const struct uuid *user_id, const struct test_event
 	run_sql(&INSERT, &p);
 }
 
-/* Fills the rollup from the user's events, as the writer keeps it. */
+#define TEST_SUMS                                                                                            \
+	"sum(calls), sum(errors), sum(unpriced_calls), sum(input_tokens), sum(output_tokens), "              \
+	"sum(cache_read_tokens), sum(cache_write_tokens), sum(cache_write_1h_tokens), "                      \
+	"sum(reasoning_tokens), "                                                                            \
+	"sum(cost), sum(error_cost), sum(standard_cost) FROM usage_from_events('-infinity', 'infinity')"     \
+	" WHERE user_id = $1 GROUP BY "
+#define TEST_SUM_COLUMNS                                                                                     \
+	"calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, "                    \
+	"cache_write_tokens, "                                                                               \
+	"cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost"
+
+/* Fills the tables of sums from the user's events, as the writer keeps them. */
 static inline void roll_up(const struct uuid *user_id)
 {
-	static const struct db_stmt ROLL_UP = {"test_roll_up",
-		"INSERT INTO usage_15m SELECT user_id, date_bin('15 minutes', occurred_at, 'epoch'), "
-		"provider, model,"
-		" coalesce(project, ''), count(*), count(*) FILTER (WHERE status = 'error'), count(*) FILTER "
-		"(WHERE cost IS NULL),"
-		" sum(input_tokens), sum(output_tokens), coalesce(sum(cache_read_tokens), 0), "
-		"coalesce(sum(cache_write_tokens), 0),"
-		" coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost), 0) FROM events WHERE user_id = $1 "
-		"GROUP BY 1, 2, 3, 4, 5"};
+	static const struct db_stmt ROLL_UPS[] = {
+		{"test_sets", "INSERT INTO usage_sets SELECT DISTINCT user_id, set_id, coalesce(project, ''),"
+			      " coalesce(customer, ''), api_key_id, tags FROM events WHERE user_id = $1"},
+		{"test_model_15m",
+			"INSERT INTO usage_model_15m (user_id, bucket, provider, model, "
+			"project, " TEST_SUM_COLUMNS
+			") SELECT user_id, bucket, provider, model, project, " TEST_SUMS "1, 2, 3, 4, 5"},
+		{"test_model_day",
+			"INSERT INTO usage_model_day (user_id, bucket, provider, model, "
+			"project, " TEST_SUM_COLUMNS ") SELECT user_id, date_trunc('day', bucket, 'UTC'), "
+			"provider, model, project, " TEST_SUMS "1, 2, 3, 4, 5"},
+		{"test_hour", "INSERT INTO usage_hour (user_id, bucket, " TEST_SUM_COLUMNS
+			      ") SELECT user_id, date_trunc('hour', bucket, 'UTC'), " TEST_SUMS "1, 2"},
+		{"test_set_15m",
+			"INSERT INTO usage_set_15m (user_id, bucket, set_id, provider, "
+			"model, " TEST_SUM_COLUMNS
+			") SELECT user_id, bucket, set_id, provider, model, " TEST_SUMS "1, 2, 3, 4, 5"},
+		{"test_set_day",
+			"INSERT INTO usage_set_day (user_id, bucket, set_id, provider, "
+			"model, " TEST_SUM_COLUMNS ") SELECT user_id, date_trunc('day', bucket, 'UTC'), "
+			"set_id, provider, model, " TEST_SUMS "1, 2, 3, 4, 5"}};
+	for (size_t i = 0; i < sizeof(ROLL_UPS) / sizeof(ROLL_UPS[0]); i++) {
+		struct db_params p;
+		db_params_init(&p, &arena);
+		db_param_uuid(&p, user_id);
+		run_sql(&ROLL_UPS[i], &p);
+	}
+}
+
+/* What differs between the user's sums, of all tables, and the events, as text; "" when all is well. */
+static inline const char *drift(const struct uuid *user_id)
+{
+	static const struct db_stmt DRIFT = {"test_drift",
+		"SELECT coalesce(string_agg(concat_ws(' ', held_in, what, held), E'\\n'), '')"
+		" FROM usage_drift('-infinity', 'infinity') WHERE user_id = $1"};
 	struct db_params p;
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, user_id);
-	run_sql(&ROLL_UP, &p);
+	PGresult *r = NULL;
+	const enum err e = db_run(conn, &DRIFT, &p, &r);
+	ck_assert_msg(e == ERR_OK, "%s", db_last_message(conn));
+	const char *const text = arena_strdup(&arena, db_text(r, 0, 0));
+	PQclear(r);
+	return text;
 }
 
 /* Runs the suite's one case with the fixtures above. */

@@ -3,11 +3,12 @@
 #include <pthread.h>
 
 #include "llmlab/db/budgets.h"
+#include "llmlab/db/costs.h"
 #include "store_fixture.h"
 
 static struct budget monthly(const char *limit)
 {
-	return (struct budget){.id = uuid_v4(),
+	return (struct budget){.id = uuid_v7(clock_now_us() / US_PER_MS),
 		.name = "All",
 		.limit = usd(limit),
 		.period = PERIOD_MONTH,
@@ -196,35 +197,166 @@ START_TEST(budgets_upsert_eight_at_once_never_pass_the_bound)
 }
 END_TEST
 
-START_TEST(budgets_update_replaces_fields)
+START_TEST(budgets_patch_changes_only_what_is_set)
 {
 	const struct uuid user_id = new_user();
 	struct budget b = monthly("10");
 	bool created = false;
 	ck_assert_int_eq(budgets_upsert(conn, &user_id, &b, &arena, &created), ERR_OK);
-	b.limit = usd("7.5");
-	b.period = PERIOD_WEEK;
-	b.hard = true;
-	ck_assert_int_eq(budgets_update(conn, &user_id, &b, &arena), ERR_OK);
 	struct budget f;
-	ck_assert_int_eq(budgets_find(conn, &user_id, &b.id, &arena, &f), ERR_OK);
+	const struct budget_patch limit = {.set_limit = true, .limit = usd("7.5")};
+	ck_assert_int_eq(budgets_patch(conn, &user_id, &b.id, &limit, &arena, &f), ERR_OK);
 	ck_assert_str_eq(usd_text(f.limit), "7.5");
-	ck_assert_int_eq(f.period, PERIOD_WEEK);
+	ck_assert_str_eq(f.name, "All");
+	ck_assert_uint_eq(f.n_thresholds, 3);
+	ck_assert(!f.hard);
+	const struct budget_patch rest = {
+		.set_name = true, .n_thresholds = 2, .thresholds = {10, 150}, .set_hard = true, .hard = true};
+	ck_assert_int_eq(budgets_patch(conn, &user_id, &b.id, &rest, &arena, &f), ERR_OK);
+	ck_assert_str_eq(usd_text(f.limit), "7.5");
+	ck_assert_ptr_null(f.name);
+	ck_assert_uint_eq(f.n_thresholds, 2);
+	ck_assert_int_eq(f.thresholds[1], 150);
 	ck_assert(f.hard);
+	ck_assert_int_eq(f.period, PERIOD_MONTH);
+	const struct budget_patch nothing = {.set_name = false};
+	ck_assert_int_eq(budgets_patch(conn, &user_id, &b.id, &nothing, &arena, &f), ERR_OK);
+	ck_assert(f.hard && f.n_thresholds == 2);
 }
 END_TEST
 
-START_TEST(budgets_update_to_a_taken_scope_is_duplicate)
+/* Spend in the scope of each budget, over a range whose ends are not on UTC days. */
+START_TEST(budgets_spend_counts_scope_and_interval_exactly)
 {
+	const struct uuid user_id = new_user(), other = new_user();
+	static const struct test_event EVENTS[] = {
+		{.at = "2026-10-31T22:59:59.999999Z", .provider = "a", .model = "m", .cost = "1000"},
+		{.at = "2026-10-31T23:00:00Z", .provider = "a", .model = "m", .cost = "1"},
+		{.at = "2026-11-05T12:00:00Z", .provider = "b", .model = "m", .cost = "2", .project = "p"},
+		{.at = "2026-11-30T22:59:59.999999Z",
+			.provider = "b",
+			.model = "n",
+			.cost = "4",
+			.customer = "c",
+			.tags = "{\"k\": \"v\"}"},
+		{.at = "2026-11-07T12:00:00Z", .provider = "b", .model = "n", .customer = "c"},
+		{.at = "2026-11-30T23:00:00Z", .provider = "a", .model = "m", .cost = "1000"},
+	};
+	for (size_t i = 0; i < sizeof EVENTS / sizeof EVENTS[0]; i++)
+		add_event(&user_id, &EVENTS[i]);
+	add_event(&other, &EVENTS[1]);
+	roll_up(&user_id);
+	roll_up(&other);
+	const int64_t from_us = at("2026-10-31T23:00:00Z"), to_us = at("2026-11-30T23:00:00Z");
+	const int64_t noon_us = at("2026-11-05T12:00:00Z"), later_us = at("2026-11-05T12:15:00Z");
+	struct budget_window w[] = {
+		{user_id, "", "", from_us, to_us, {0}, 0, {0}},
+		{user_id, "provider", "b", from_us, to_us, {0}, 0, {0}},
+		{user_id, "model", "m", from_us, to_us, {0}, 0, {0}},
+		{user_id, "project", "p", from_us, to_us, {0}, 0, {0}},
+		{user_id, "customer", "c", from_us, to_us, {0}, 0, {0}},
+		{user_id, "tag.k", "v", from_us, to_us, {0}, 0, {0}},
+		{user_id, "tag.k", "w", from_us, to_us, {0}, 0, {0}},
+		{user_id, "", "", noon_us, later_us, {0}, 0, {0}},
+		{user_id, "", "", noon_us, noon_us, {0}, 0, {0}},
+		{other, "", "", from_us, to_us, {0}, 0, {0}},
+	};
+	static const char *const SPENT[] = {"7", "6", "3", "2", "4", "4", "0", "2", "0", "1"};
+	static const int UNPRICED[] = {1, 1, 0, 0, 1, 0, 0, 0, 0, 0};
+	const size_t n = sizeof w / sizeof w[0];
+	ck_assert_int_eq(budgets_spend(conn, w, n, &arena), ERR_OK);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_msg(
+			strcmp(usd_text(w[i].spent), SPENT[i]) == 0, "%zu: %s", i, usd_text(w[i].spent));
+		ck_assert_int_eq(w[i].unpriced_calls, UNPRICED[i]);
+		ck_assert_int_eq((int)w[i].reserved.atto, 0);
+	}
+	int64_t first_us = 0;
+	ck_assert_int_eq(budgets_first_spend(conn, &user_id, &first_us), ERR_OK);
+	ck_assert_int_eq(first_us, at("2026-10-31T00:00:00Z"));
+	const struct uuid nobody = uuid_v4();
+	ck_assert_int_eq(budgets_first_spend(conn, &nobody, &first_us), ERR_NOT_FOUND);
+}
+END_TEST
+
+/* Two ways to the same sums: what budgets hold and what the costs endpoints tell must never differ. */
+START_TEST(budgets_spend_is_what_costs_totals_tells)
+{
+	static const char *const MODELS[] = {"m", "n"}, *const PROVIDERS[] = {"a", "b", "c"},
+				 *const CUSTOMERS[] = {NULL, "c", "d"},
+				 *const TAGS[] = {NULL, "{\"k\": \"v\"}", "{\"k\": \"w\", \"l\": \"v\"}"};
+	static const char *const SCOPES[][2] = {{"", ""}, {"provider", "b"}, {"model", "n"}, {"project", "p"},
+		{"customer", "c"}, {"tag.k", "v"}, {"tag.l", "v"}};
 	const struct uuid user_id = new_user();
-	struct budget a = monthly("10");
-	struct budget b = monthly("10");
-	b.period = PERIOD_DAY;
-	bool created = false;
-	ck_assert_int_eq(budgets_upsert(conn, &user_id, &a, &arena, &created), ERR_OK);
-	ck_assert_int_eq(budgets_upsert(conn, &user_id, &b, &arena, &created), ERR_OK);
-	b.period = PERIOD_MONTH;
-	ck_assert_int_eq(budgets_update(conn, &user_id, &b, &arena), ERR_DUPLICATE);
+	for (int i = 0; i < 120; i++) {
+		char when[INSTANT_TEXT_SIZE];
+		instant_format(at("2026-11-01T00:07:00Z") + i * 7 * US_PER_HOUR, when);
+		add_event(&user_id, &(struct test_event){.at = when,
+					    .provider = PROVIDERS[i % 3],
+					    .model = MODELS[i % 2],
+					    .cost = i % 11 == 0 ? NULL : "0.000000000000000001",
+					    .project = i % 5 == 0 ? "p" : NULL,
+					    .customer = CUSTOMERS[i / 3 % 3],
+					    .tags = TAGS[i / 2 % 3]});
+	}
+	roll_up(&user_id);
+	const size_t n_scopes = sizeof SCOPES / sizeof SCOPES[0];
+	static const char *const BORDERS[][2] = {{"2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"},
+		{"2026-11-02T05:30:00Z", "2026-11-20T05:30:00Z"},
+		{"2026-11-05T03:00:00Z", "2026-11-05T23:00:00Z"}};
+	struct budget_window w[21];
+	struct usage_question q[21];
+	size_t n = 0;
+	for (size_t b = 0; b < 3; b++) {
+		for (size_t i = 0; i < n_scopes; i++, n++) {
+			const char *const dimension = SCOPES[i][0], *const value = SCOPES[i][1];
+			w[n] = (struct budget_window){
+				user_id, dimension, value, at(BORDERS[b][0]), at(BORDERS[b][1]), {0}, 0, {0}};
+			q[n] = (struct usage_question){.from_us = w[n].start_us, .to_us = w[n].end_us};
+			q[n].filter.provider = strcmp(dimension, "provider") == 0 ? value : NULL;
+			q[n].filter.model = strcmp(dimension, "model") == 0 ? value : NULL;
+			q[n].filter.project = strcmp(dimension, "project") == 0 ? value : NULL;
+			q[n].filter.customer = strcmp(dimension, "customer") == 0 ? value : NULL;
+			if (strncmp(dimension, "tag.", 4) == 0) {
+				q[n].filter.tag_key = dimension + 4;
+				q[n].filter.tag_value = value;
+			}
+		}
+	}
+	struct usage_sums sums[21];
+	ck_assert_int_eq(budgets_spend(conn, w, n, &arena), ERR_OK);
+	ck_assert_int_eq(costs_totals(conn, &user_id, q, n, sums), ERR_OK);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_msg(w[i].spent.atto == sums[i].cost.atto, "%zu: %s, not %s", i,
+			usd_text(w[i].spent), usd_text(sums[i].cost));
+		ck_assert_int_eq(w[i].unpriced_calls, sums[i].unpriced_calls);
+	}
+	ck_assert(w[0].spent.atto > 80 && w[5].spent.atto > 0);
+}
+END_TEST
+
+START_TEST(budgets_spend_border_within_a_quarter_is_refused)
+{
+	struct budget_window w = {uuid_v4(), "", "", 1, 900 * US_PER_SECOND, {0}, 0, {0}};
+	ck_assert_int_eq(budgets_spend(conn, &w, 1, &arena), ERR_RANGE);
+}
+END_TEST
+
+START_TEST(budgets_of_users_have_their_zone)
+{
+	const struct uuid users[] = {new_user(), new_user(), new_user()};
+	ck_assert_int_eq(users_update(conn, &users[1], NULL, "Europe/Berlin"), ERR_OK);
+	fill(&users[0], 0, 2);
+	fill(&users[1], 0, 1);
+	struct user_budget *found = NULL;
+	size_t n = 0;
+	ck_assert_int_eq(budgets_of_users(conn, users, 3, &arena, &found, &n), ERR_OK);
+	ck_assert_uint_eq(n, 3);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_str_eq(found[i].timezone,
+			uuid_equal(&found[i].user_id, &users[1]) ? "Europe/Berlin" : "UTC");
+	ck_assert_int_eq(budgets_of_users(conn, users, 1, &arena, &found, &n), ERR_OK);
+	ck_assert_uint_eq(n, 2);
 }
 END_TEST
 
@@ -239,7 +371,9 @@ START_TEST(budgets_of_another_user_are_not_found)
 	struct budget *all = NULL;
 	size_t n = 9;
 	ck_assert_int_eq(budgets_find(conn, &other, &b.id, &arena, &f), ERR_NOT_FOUND);
-	ck_assert_int_eq(budgets_update(conn, &other, &b, &arena), ERR_NOT_FOUND);
+	ck_assert_int_eq(budgets_patch(conn, &other, &b.id,
+				 &(struct budget_patch){.set_hard = true, .hard = true}, &arena, &f),
+		ERR_NOT_FOUND);
 	ck_assert_int_eq(budgets_delete(conn, &other, &b.id), ERR_NOT_FOUND);
 	ck_assert_int_eq(budgets_list(conn, &other, &arena, &all, &n), ERR_OK);
 	ck_assert_int_eq((int)n, 0);
@@ -281,8 +415,11 @@ int main(void)
 	tcase_add_test(t, budgets_upsert_beyond_the_bound_is_conflict_but_update_goes);
 	tcase_add_test(t, budgets_upsert_eight_at_once_on_one_scope_create_once);
 	tcase_add_test(t, budgets_upsert_eight_at_once_never_pass_the_bound);
-	tcase_add_test(t, budgets_update_replaces_fields);
-	tcase_add_test(t, budgets_update_to_a_taken_scope_is_duplicate);
+	tcase_add_test(t, budgets_patch_changes_only_what_is_set);
+	tcase_add_test(t, budgets_spend_counts_scope_and_interval_exactly);
+	tcase_add_test(t, budgets_spend_is_what_costs_totals_tells);
+	tcase_add_test(t, budgets_spend_border_within_a_quarter_is_refused);
+	tcase_add_test(t, budgets_of_users_have_their_zone);
 	tcase_add_test(t, budgets_of_another_user_are_not_found);
 	tcase_add_test(t, budgets_delete_is_gone_afterwards);
 	tcase_add_test(t, budgets_list_is_newest_first);

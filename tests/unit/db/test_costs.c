@@ -172,11 +172,10 @@ END_TEST
 
 START_TEST(costs_total_beyond_128_bits_is_range)
 {
-	/* Two rollup rows of 9.9 x 10^19: 1.98 x 10^38 atto-USD do not fit. */
+	/* Two hours of 9.9 x 10^19: 1.98 x 10^38 atto-USD do not fit. */
 	static const struct db_stmt HUGE_ROWS = {"test_huge",
-		"INSERT INTO usage_15m SELECT $1::uuid, '2026-04-01T00:00:00Z', 'p', m, '', 1, 0, 0, 0, 0, "
-		"0, 0, 0, 99e18"
-		" FROM unnest(ARRAY['a', 'b']) m"};
+		"INSERT INTO usage_hour SELECT $1::uuid, h::timestamptz, 1, 0, 0, 0, 0, 0, 0, 0, 0, 99e18, 0, 0"
+		" FROM unnest(ARRAY['2026-04-01T00:00:00Z', '2026-04-01T01:00:00Z']) h"};
 	const struct uuid user_id = new_user();
 	struct db_params p;
 	db_params_init(&p, &arena);
@@ -357,10 +356,10 @@ static void add_many(const struct uuid *user_id)
 	static const struct db_stmt MANY = {"test_many_events",
 		"INSERT INTO events (user_id, occurred_at, id, received_at, provider, model, input_tokens, "
 		"output_tokens, cost,"
-		" pricing_status, price_rule, catalogue_version, service_tier, status) SELECT $1::uuid, t, "
+		" pricing_status, price_rule, catalogue_version, service_tier, status, set_id) SELECT $1::uuid, t, "
 		"gen_random_uuid(), t,"
 		" 'p' || g % 2, 'm' || g % 3, g, g * 7 % 11, g * 0.000000000000000013, 'priced', 'test', "
-		"'test', 'standard', 'success'"
+		"'test', 'standard', 'success', '00000000-0000-0000-0000-000000000000'"
 		" FROM (SELECT g, '2026-05-04T00:00:00Z'::timestamptz + g * interval '54.321987 seconds' AS t"
 		" FROM generate_series(0, 399) g) x"};
 	static const struct db_stmt PARTITION = {

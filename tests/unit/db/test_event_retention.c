@@ -77,7 +77,7 @@ START_TEST(drop_takes_months_that_have_ended_one_at_a_time_oldest_first)
 		count_user("test_events", "SELECT count(*) FROM events WHERE user_id = $1", &user), 1);
 	/* the sums still are those of all four */
 	ck_assert_int_eq(count_user("test_calls",
-				 "SELECT sum(calls)::bigint FROM usage_15m WHERE user_id = $1", &user),
+				 "SELECT sum(calls)::bigint FROM usage_model_15m WHERE user_id = $1", &user),
 		4);
 }
 END_TEST

@@ -85,15 +85,7 @@ static const char *value(const char *sql)
 
 static void assert_rollup_equals_events(void)
 {
-	ck_assert_str_eq(
-		value("SELECT count(*) FROM (SELECT bucket, provider, model, project, unpriced_calls, "
-		      "trim_scale(cost)"
-		      " FROM usage_15m WHERE user_id = $1 EXCEPT SELECT date_bin('15 minutes', occurred_at, "
-		      "'epoch'),"
-		      " provider, model, coalesce(project, ''), count(*) FILTER (WHERE cost IS NULL),"
-		      " trim_scale(coalesce(sum(cost), 0)) FROM events WHERE user_id = $1 GROUP BY 1, 2, 3, "
-		      "4) d"),
-		"0");
+	ck_assert_str_eq(drift(&user), "");
 }
 
 static const char *costs(void)
@@ -178,7 +170,7 @@ START_TEST(repricing_apply_chunk_of_any_size_takes_each_event_once)
 	run_to_end(&r, _i + 1);
 	ck_assert_int_eq(r.events_examined, 11);
 	ck_assert_int_eq(r.events_changed, 11);
-	ck_assert_str_eq(value("SELECT trim_scale(sum(cost)) FROM usage_15m WHERE user_id = $1"), "11");
+	ck_assert_str_eq(value("SELECT trim_scale(sum(cost)) FROM usage_model_15m WHERE user_id = $1"), "11");
 	ck_assert_str_eq(
 		value("SELECT count(DISTINCT event_id) FROM repricing_changes WHERE user_id = $1"), "11");
 	assert_rollup_equals_events();
@@ -254,7 +246,8 @@ END_TEST
 START_TEST(repricing_apply_chunk_without_its_rollup_row_changes_nothing)
 {
 	fill();
-	value("WITH gone AS (DELETE FROM usage_15m WHERE user_id = $1 AND project = 'x' RETURNING 1) SELECT "
+	value("WITH gone AS (DELETE FROM usage_model_15m WHERE user_id = $1 AND project = 'x' RETURNING 1) "
+	      "SELECT "
 	      "count(*) "
 	      "FROM gone");
 	event("2026-03-01T00:02:00Z", "keep", "1", 1, NULL);
@@ -269,26 +262,152 @@ START_TEST(repricing_apply_chunk_without_its_rollup_row_changes_nothing)
 }
 END_TEST
 
-START_TEST(repricings_next_idle_finds_what_nobody_is_at)
+START_TEST(repricings_next_finds_what_nobody_is_at)
 {
 	fill();
 	struct repricing r = job("2026-03-01T00:00:00Z", "2026-03-03T00:00:00Z"), next;
 	r.reason = "why";
 	r.provider = "p";
 	ck_assert_int_eq(repricings_insert(conn, &r), ERR_OK);
-	ck_assert_int_eq(repricings_next_idle(conn, 60 * US_PER_SECOND, &arena, &next), ERR_NOT_FOUND);
+	ck_assert_int_eq(repricings_next(conn, 60 * US_PER_SECOND, 1, 0, &arena, &next), ERR_NOT_FOUND);
 	value("WITH old AS (UPDATE repricings SET progress_at = now() - interval '2 minutes' WHERE user_id = "
 	      "$1 RETURNING "
 	      "1) SELECT count(*) FROM old");
-	ck_assert_int_eq(repricings_next_idle(conn, 60 * US_PER_SECOND, &arena, &next), ERR_OK);
+	ck_assert_int_eq(repricings_next(conn, 60 * US_PER_SECOND, 1, 0, &arena, &next), ERR_OK);
 	ck_assert(uuid_equal(&next.id, &r.id) && uuid_equal(&next.user_id, &user));
 	ck_assert_str_eq(next.reason, "why");
 	ck_assert_str_eq(next.provider, "p");
 	ck_assert_ptr_null(next.model);
 	ck_assert_int_eq(repricings_delay(conn, &user, &r.id), ERR_OK);
-	ck_assert_int_eq(repricings_next_idle(conn, 60 * US_PER_SECOND, &arena, &next), ERR_NOT_FOUND);
+	ck_assert_int_eq(repricings_next(conn, 60 * US_PER_SECOND, 1, 0, &arena, &next), ERR_NOT_FOUND);
 	run_to_end(&next, 100);
-	ck_assert_int_eq(repricings_next_idle(conn, -US_PER_DAY, &arena, &next), ERR_NOT_FOUND);
+	ck_assert_int_eq(repricings_next(conn, -US_PER_DAY, 1, 0, &arena, &next), ERR_NOT_FOUND);
+}
+END_TEST
+
+/* Nobody else is running anything in this test's database but its own users. */
+static void end_all_running(void)
+{
+	value("WITH ended AS (UPDATE repricings SET state = 'failed', finished_at = now() WHERE state = "
+	      "'running'"
+	      " RETURNING 1) SELECT count(*) FROM ended WHERE $1::uuid IS NOT NULL");
+}
+
+static void set_progress(const struct repricing *r, const char *ago)
+{
+	static int n;
+	const struct db_stmt stmt = {arena_printf(&arena, "test_progress_%d", n++),
+		arena_printf(&arena,
+			"UPDATE repricings SET progress_at = now() - interval '%s' WHERE user_id = $1 AND id "
+			"= $2",
+			ago)};
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, &r->user_id);
+	db_param_uuid(&p, &r->id);
+	run_sql(&stmt, &p);
+}
+
+/* The first user's jobs wait longer than the second's, but he just had a turn. */
+START_TEST(repricings_next_is_of_the_user_who_waits_longest)
+{
+	end_all_running();
+	user = new_user();
+	struct repricing first[3], second, next;
+	for (int i = 0; i < 3; i++) {
+		first[i] = job("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z");
+		ck_assert_int_eq(repricings_insert(conn, &first[i]), ERR_OK);
+	}
+	set_progress(&first[0], "30 minutes");
+	set_progress(&first[1], "20 minutes");
+	set_progress(&first[2], "1 minute");
+	user = new_user();
+	second = job("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z");
+	second.holder = 7;
+	ck_assert_int_eq(repricings_insert(conn, &second), ERR_OK);
+	set_progress(&second, "2 minutes");
+	ck_assert_int_eq(repricings_next(conn, US_PER_SECOND, 1, 0, &arena, &next), ERR_OK);
+	ck_assert(uuid_equal(&next.id, &second.id));
+	ck_assert_int_eq(next.holder, 1);
+	/* after a turn of it, the first user's job that waits longest */
+	set_progress(&second, "0 minutes");
+	ck_assert_int_eq(repricings_next(conn, US_PER_SECOND, 1, 0, &arena, &next), ERR_OK);
+	ck_assert(uuid_equal(&next.id, &first[0].id));
+	/* who holds the second one need not wait until it is idle */
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(repricings_fail(conn, &first[i].user_id, &first[i].id), ERR_OK);
+	ck_assert_int_eq(repricings_next(conn, US_PER_SECOND, 1, 0, &arena, &next), ERR_NOT_FOUND);
+	ck_assert_int_eq(repricings_next(conn, US_PER_SECOND, 7, 0, &arena, &next), ERR_OK);
+	end_all_running();
+}
+END_TEST
+
+START_TEST(repricing_begun_with_a_newer_catalogue_is_not_gone_on_with_by_an_older)
+{
+	end_all_running();
+	fill();
+	int64_t older, newer, again;
+	ck_assert_int_eq(repricing_catalogue_number(conn, "00000000000000ff", &older), ERR_OK);
+	ck_assert_int_eq(repricing_catalogue_number(conn, "0000000000000001", &newer), ERR_OK);
+	ck_assert_int_eq(repricing_catalogue_number(conn, "00000000000000ff", &again), ERR_OK);
+	ck_assert_int_eq(older, again);
+	ck_assert_int_lt(older, newer);
+	struct repricing r = job("2026-03-01T00:00:00Z", "2026-03-03T00:00:00Z"), taken = r, next;
+	r.catalogue_number = newer;
+	ck_assert_int_eq(repricings_insert(conn, &r), ERR_OK);
+	ck_assert_int_eq(repricing_apply_chunk(conn, &r, price, NULL, 2), ERR_OK);
+	ck_assert_int_eq(r.state, REPRICING_RUNNING);
+	taken.stored = true;
+	taken.catalogue_number = older;
+	const char *const before = costs();
+	ck_assert_int_eq(repricing_apply_chunk(conn, &taken, price, NULL, 100), ERR_CONFLICT);
+	ck_assert_str_eq(costs(), before);
+	ck_assert_int_eq(repricings_next(conn, -US_PER_DAY, 1, older, &arena, &next), ERR_NOT_FOUND);
+	ck_assert_int_eq(repricings_next(conn, -US_PER_DAY, 1, newer, &arena, &next), ERR_OK);
+	/* given up only when its servers are away for long */
+	int64_t failed = -1;
+	ck_assert_int_eq(repricings_fail_abandoned(conn, US_PER_MINUTE, older, &failed), ERR_OK);
+	ck_assert_int_eq(failed, 0);
+	set_progress(&r, "2 minutes");
+	ck_assert_int_eq(repricings_fail_abandoned(conn, US_PER_MINUTE, newer, &failed), ERR_OK);
+	ck_assert_int_eq(failed, 0);
+	ck_assert_int_eq(repricings_fail_abandoned(conn, US_PER_MINUTE, older, &failed), ERR_OK);
+	ck_assert_int_eq(failed, 1);
+	assert_rollup_equals_events();
+}
+END_TEST
+
+/* An older server's is gone on with by a newer one, and from then on is the newer one's. */
+START_TEST(repricing_taken_over_by_a_newer_catalogue_stays_with_it)
+{
+	fill();
+	struct repricing r = job("2026-03-01T00:00:00Z", "2026-03-03T00:00:00Z");
+	r.catalogue_number = 5;
+	ck_assert_int_eq(repricings_insert(conn, &r), ERR_OK);
+	struct repricing newer = r;
+	newer.catalogue_number = 6;
+	ck_assert_int_eq(repricing_apply_chunk(conn, &newer, price, NULL, 2), ERR_OK);
+	ck_assert_int_eq(repricing_apply_chunk(conn, &r, price, NULL, 2), ERR_CONFLICT);
+	run_to_end(&newer, 100);
+	assert_rollup_equals_events();
+}
+END_TEST
+
+START_TEST(repricings_insert_beyond_the_limit_is_conflict)
+{
+	user = new_user();
+	struct repricing r[REPRICING_RUNNING_MAX + 1];
+	for (int i = 0; i <= REPRICING_RUNNING_MAX; i++) {
+		r[i] = job("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z");
+		ck_assert_int_eq(
+			repricings_insert(conn, &r[i]), i < REPRICING_RUNNING_MAX ? ERR_OK : ERR_CONFLICT);
+	}
+	ck_assert(!r[REPRICING_RUNNING_MAX].stored);
+	ck_assert_int_eq(repricings_fail(conn, &user, &r[0].id), ERR_OK);
+	ck_assert_int_eq(repricings_insert(conn, &r[REPRICING_RUNNING_MAX]), ERR_OK);
+	int64_t running = 0;
+	ck_assert_int_eq(repricings_count_running(conn, &user, false, &running), ERR_OK);
+	ck_assert_int_eq(running, REPRICING_RUNNING_MAX);
 }
 END_TEST
 
@@ -365,7 +484,11 @@ int main(void)
 	tcase_add_test(t, repricing_apply_chunk_automatic_takes_unpriced_events_of_its_model_only);
 	tcase_add_test(t, repricing_apply_chunk_with_a_filter_takes_only_what_it_names);
 	tcase_add_test(t, repricing_apply_chunk_without_its_rollup_row_changes_nothing);
-	tcase_add_test(t, repricings_next_idle_finds_what_nobody_is_at);
+	tcase_add_test(t, repricings_next_finds_what_nobody_is_at);
+	tcase_add_test(t, repricings_next_is_of_the_user_who_waits_longest);
+	tcase_add_test(t, repricing_begun_with_a_newer_catalogue_is_not_gone_on_with_by_an_older);
+	tcase_add_test(t, repricing_taken_over_by_a_newer_catalogue_stays_with_it);
+	tcase_add_test(t, repricings_insert_beyond_the_limit_is_conflict);
 	tcase_add_test(t, repricings_find_of_another_user_is_not_found);
 	tcase_add_test(t, unpriced_list_counts_tokens_of_unpriced_calls_only);
 	tcase_add_test(t, repricing_sums_add_keeps_rows_sorted_and_refuses_what_does_not_fit);

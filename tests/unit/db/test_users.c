@@ -86,12 +86,12 @@ START_TEST(tokens_is_revoked_before_and_after_revoke_differs)
 	const struct uuid token = uuid_v4();
 	const struct uuid other = uuid_v4();
 	bool revoked = true;
-	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &token, &revoked), ERR_OK);
+	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &token, 0, &revoked), ERR_OK);
 	ck_assert(!revoked);
 	ck_assert_int_eq(tokens_revoke(conn, &user_id, &token, at("2030-01-01T00:00:00Z")), ERR_OK);
-	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &token, &revoked), ERR_OK);
+	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &token, 0, &revoked), ERR_OK);
 	ck_assert(revoked);
-	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &other, &revoked), ERR_OK);
+	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &other, 0, &revoked), ERR_OK);
 	ck_assert(!revoked);
 }
 END_TEST
@@ -101,7 +101,7 @@ START_TEST(tokens_is_revoked_unknown_user_is_true)
 	const struct uuid nobody = uuid_v4();
 	const struct uuid token = uuid_v4();
 	bool revoked = false;
-	ck_assert_int_eq(tokens_is_revoked(conn, &nobody, &token, &revoked), ERR_OK);
+	ck_assert_int_eq(tokens_is_revoked(conn, &nobody, &token, 0, &revoked), ERR_OK);
 	ck_assert(revoked);
 }
 END_TEST
@@ -205,10 +205,45 @@ START_TEST(tokens_purge_deletes_expired_only)
 	ck_assert_int_eq(tokens_revoke(conn, &user_id, &live, clock_now_us() + US_PER_HOUR), ERR_OK);
 	ck_assert_int_eq(tokens_purge(conn), ERR_OK);
 	bool revoked = true;
-	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &dead, &revoked), ERR_OK);
+	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &dead, 0, &revoked), ERR_OK);
 	ck_assert(!revoked);
-	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &live, &revoked), ERR_OK);
+	ck_assert_int_eq(tokens_is_revoked(conn, &user_id, &live, 0, &revoked), ERR_OK);
 	ck_assert(revoked);
+}
+END_TEST
+
+START_TEST(users_set_password_ends_older_generations_only)
+{
+	const struct uuid id = new_user();
+	const struct uuid token = uuid_v4();
+	int64_t generation = -1;
+	bool revoked = false;
+	ck_assert_int_eq(users_set_password(conn, &id, "$argon2id$other", "$argon2id$new", &generation),
+		ERR_NOT_FOUND);
+	ck_assert_int_eq(generation, -1);
+	ck_assert_int_eq(
+		users_set_password(conn, &id, "$argon2id$test", "$argon2id$new", &generation), ERR_OK);
+	ck_assert_int_eq(generation, 1);
+	struct user found;
+	ck_assert_int_eq(users_find(conn, &id, &arena, &found), ERR_OK);
+	ck_assert_int_eq(found.session_generation, 1);
+	ck_assert_str_eq(found.password_hash, "$argon2id$new");
+	ck_assert_int_eq(tokens_is_revoked(conn, &id, &token, 0, &revoked), ERR_OK);
+	ck_assert(revoked);
+	ck_assert_int_eq(tokens_is_revoked(conn, &id, &token, 1, &revoked), ERR_OK);
+	ck_assert(!revoked);
+}
+END_TEST
+
+START_TEST(users_rehash_changes_the_hash_and_ends_nothing)
+{
+	const struct uuid id = new_user();
+	struct user found;
+	ck_assert_int_eq(users_rehash(conn, &id, "$argon2id$stale", "$argon2id$never"), ERR_OK);
+	ck_assert_int_eq(users_rehash(conn, &id, "$argon2id$test", "$argon2id$stronger"), ERR_OK);
+	ck_assert_int_eq(users_find(conn, &id, &arena, &found), ERR_OK);
+	ck_assert_str_eq(found.password_hash, "$argon2id$stronger");
+	ck_assert_int_eq(found.session_generation, 0);
 }
 END_TEST
 
@@ -228,5 +263,7 @@ int main(void)
 	tcase_add_test(t, tokens_revoked_since_tells_new_and_overlap_not_older);
 	tcase_add_test(t, tokens_revoked_since_more_than_a_page_tells_all_once);
 	tcase_add_test(t, tokens_purge_deletes_expired_only);
+	tcase_add_test(t, users_set_password_ends_older_generations_only);
+	tcase_add_test(t, users_rehash_changes_the_hash_and_ends_nothing);
 	return run_store_tests(suite_create("users"), t);
 }

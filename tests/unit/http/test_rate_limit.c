@@ -58,6 +58,41 @@ START_TEST(take_of_others_and_other_classes_is_apart)
 }
 END_TEST
 
+START_TEST(look_says_what_take_would_and_takes_nothing)
+{
+	struct rate_limiter *r = rate_limiter_new();
+	struct rate_state s;
+	const struct rate_limit two = {RATE_UNAUTHENTICATED, 2, US_PER_MINUTE};
+	for (int i = 0; i < 5; i++)
+		ck_assert(rate_limiter_look(r, &two, alice, t0, &s));
+	ck_assert(rate_limiter_take(r, &two, alice, t0, &s));
+	ck_assert(rate_limiter_take(r, &two, alice, t0, &s));
+	ck_assert(!rate_limiter_look(r, &two, alice, t0, &s));
+	ck_assert_int_eq(s.retry_after_s, 30);
+	ck_assert(!rate_limiter_look(r, &two, alice, t0 + 30 * US_PER_SECOND - 1, &s));
+	ck_assert(rate_limiter_look(r, &two, alice, t0 + 30 * US_PER_SECOND, &s));
+	rate_limiter_free(r);
+}
+END_TEST
+
+/* What Retry-After says is enough, whatever the quota, the window and the moment. */
+START_TEST(take_after_waiting_as_told_succeeds)
+{
+	struct rate_limiter *r = rate_limiter_new();
+	struct rate_state s;
+	for (int64_t quota = 1; quota <= 100; quota++) {
+		const struct rate_limit some = {
+			RATE_WRITE, quota, quota % 2 == 0 ? US_PER_SECOND : US_PER_MINUTE};
+		int64_t now_us = t0 + quota * 7 * US_PER_MINUTE + quota * 12345;
+		while (rate_limiter_take(r, &some, alice, now_us, &s))
+			now_us += 777;
+		ck_assert_int_ge(s.retry_after_s, 1);
+		ck_assert(rate_limiter_take(r, &some, alice, now_us + s.retry_after_s * US_PER_SECOND, &s));
+	}
+	rate_limiter_free(r);
+}
+END_TEST
+
 START_TEST(take_by_a_million_subjects_stays_bounded_and_correct)
 {
 	struct rate_limiter *r = rate_limiter_new();
@@ -79,6 +114,8 @@ int main(void)
 	tcase_add_test(t, take_up_to_the_quota_is_allowed_then_refused);
 	tcase_add_test(t, take_after_retry_after_is_allowed_once);
 	tcase_add_test(t, take_of_others_and_other_classes_is_apart);
+	tcase_add_test(t, look_says_what_take_would_and_takes_nothing);
+	tcase_add_test(t, take_after_waiting_as_told_succeeds);
 	tcase_add_test(t, take_by_a_million_subjects_stays_bounded_and_correct);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);

@@ -227,6 +227,43 @@ START_TEST(take_expired_from_the_end_keeps_the_list_whole)
 }
 END_TEST
 
+START_TEST(queue_reserve_keeps_room_until_it_is_ended)
+{
+	queue_init(&queue, 30, 1 << 20);
+	const struct uuid first = user(1), second = user(2);
+	struct ingest_reservation a, b, c;
+	/* alone, a user may hold two thirds: 20 */
+	ck_assert_int_eq(queue_reserve(&queue, &first, 21, 0, &a), ERR_OK);
+	ck_assert_int_eq(queue_reserve(&queue, &first, 1, 0, &b), ERR_OVERLOADED);
+	struct ingest_group *g = make_group(1, 1, 0);
+	ck_assert_int_eq(queue_push(&queue, g), ERR_OVERLOADED);
+	ck_assert_int_eq(queue_reserve(&queue, &second, 9, 0, &b), ERR_OK);
+	ck_assert_int_eq(queue_reserve(&queue, &second, 1, 0, &c), ERR_OVERLOADED);
+	queue_unreserve(&queue, &a);
+	ck_assert_int_eq(queue_push(&queue, g), ERR_OK);
+	queue_unreserve(&queue, &b);
+	ck_assert_uint_eq(queue.reserved_items, 0);
+	ck_assert_ptr_null(queue.reservations);
+	drain();
+	free_group(g);
+}
+END_TEST
+
+START_TEST(queue_reserve_keeps_bytes_too)
+{
+	queue_init(&queue, 1000, 3000);
+	const struct uuid first = user(1), second = user(2);
+	struct ingest_reservation a, b;
+	ck_assert_int_eq(queue_reserve(&queue, &first, 1, 3001, &a), ERR_OVERLOADED);
+	ck_assert_int_eq(queue_reserve(&queue, &first, 1, 2000, &a), ERR_OK);
+	ck_assert_int_eq(queue_reserve(&queue, &second, 1, 1001, &b), ERR_OVERLOADED);
+	ck_assert_int_eq(queue_reserve(&queue, &second, 1, 1000, &b), ERR_OK);
+	queue_unreserve(&queue, &a);
+	queue_unreserve(&queue, &b);
+	ck_assert_uint_eq(queue.reserved_bytes, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("ingest queue");
@@ -239,6 +276,8 @@ int main(void)
 	tcase_add_test(t, push_beyond_the_share_leaves_room_for_others);
 	tcase_add_test(t, take_expired_takes_only_what_is_due);
 	tcase_add_test(t, take_expired_from_the_end_keeps_the_list_whole);
+	tcase_add_test(t, queue_reserve_keeps_room_until_it_is_ended);
+	tcase_add_test(t, queue_reserve_keeps_bytes_too);
 	suite_add_tcase(suite, t);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

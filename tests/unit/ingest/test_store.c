@@ -13,7 +13,7 @@ START_TEST(submit_one_event_is_stored_with_its_rollup)
 	/* 10:20:30 belongs to the quarter that begins at 10:15. */
 	ck_assert_int_eq(
 		number_of_user("rollup_of_one",
-			"SELECT count(*) FROM usage_15m WHERE user_id = $1 AND bucket = '2026-03-01 "
+			"SELECT count(*) FROM usage_model_15m WHERE user_id = $1 AND bucket = '2026-03-01 "
 			"10:15:00Z'"
 			" AND calls = 1 AND input_tokens = 1000 AND output_tokens = 500 AND cost = 0.06"
 			" AND errors = 0 AND unpriced_calls = 0",
@@ -44,13 +44,13 @@ START_TEST(submit_many_models_and_months_sums_exactly)
 	expect_all(g, INGEST_STORED);
 	/* 3 times in 2 quarters, 3 models, with and without project: 2 x 3 x 2 rows. Unpriced: i = 0, 9 ..
 	 * 891 = 100 of 900, so 800 attos. Cached tokens: 0 + .. + 899 = 404,550. */
-	ck_assert_int_eq(
-		number_of_user("rollup_rows", "SELECT count(*) FROM usage_15m WHERE user_id = $1", &user),
+	ck_assert_int_eq(number_of_user("rollup_rows",
+				 "SELECT count(*) FROM usage_model_15m WHERE user_id = $1", &user),
 		12);
 	ck_assert_int_eq(number_of_user("rollup_sums",
 				 "SELECT count(*) FROM (SELECT sum(calls) AS calls, sum(errors) AS errors, "
 				 "sum(unpriced_calls) AS u,"
-				 " sum(cost) AS cost, sum(cache_read_tokens) AS c FROM usage_15m WHERE "
+				 " sum(cost) AS cost, sum(cache_read_tokens) AS c FROM usage_model_15m WHERE "
 				 "user_id = $1) AS s"
 				 " WHERE calls = 900 AND errors = 90 AND u = 100 AND cost = "
 				 "0.0000000000000008 AND c = 404550",
@@ -318,13 +318,52 @@ START_TEST(submit_after_the_partition_was_dropped_makes_it_again)
 	struct test_group *a = group_of(plain_event(&user, "2020-06-01T00:00:00Z"), 1, NULL);
 	expect_all(a, INGEST_STORED);
 	execute("drop_partition", "DROP TABLE events_2020_06");
-	execute("drop_rollup",
-		"DELETE FROM usage_15m WHERE bucket < '2020-07-01Z' AND bucket >= '2020-06-01Z'");
+	static const char *const tables[] = {
+		"usage_model_15m", "usage_model_day", "usage_hour", "usage_set_15m", "usage_set_day"};
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		execute(tables[i], arena_printf(&arena,
+					   "DELETE FROM %s WHERE bucket < '2020-07-01Z' AND bucket >= "
+					   "'2020-06-01Z'",
+					   tables[i]));
 	struct test_group *b = group_of(plain_event(&user, "2020-06-02T00:00:00Z"), 2, NULL);
 	expect_all(b, INGEST_STORED);
 	ck_assert_int_eq(events_of(&user), 2);
 	free_group(a);
 	free_group(b);
+}
+END_TEST
+
+/* Of the hour's input tokens only 1,500 more fit into the column: of three events of 1,000 one can be
+ * counted. */
+START_TEST(submit_beyond_what_a_sum_can_hold_is_refused_alone)
+{
+	const struct uuid user = new_user(), other = new_user();
+	struct test_group *first = group_of(plain_event(&user, "2026-07-01T00:00:00Z"), 1, NULL);
+	expect_all(first, INGEST_STORED);
+	execute("fill_sum", "UPDATE usage_hour SET input_tokens = input_tokens + 9223372036854773307"
+			    " WHERE bucket = '2026-07-01Z'");
+	struct test_group *over = group_of(plain_event(&user, "2026-07-01T00:00:00Z"), 3, NULL);
+	struct test_group *good = group_of(plain_event(&other, "2026-07-01T00:00:00Z"), 3, NULL);
+	hold_writer();
+	struct test_group *blocker = group_of(plain_event(&other, "2026-07-02T00:00:00Z"), 1, NULL);
+	submit(blocker);
+	await_held_writer();
+	submit(over);
+	submit(good);
+	let_writer_go();
+	wait_group(over);
+	wait_group(good);
+	wait_group(blocker);
+	ck_assert_uint_eq(count_outcomes(over, INGEST_STORED), 1);
+	ck_assert_uint_eq(count_outcomes(over, INGEST_REFUSED), 2);
+	ck_assert_uint_eq(count_outcomes(good, INGEST_STORED), 3);
+	ck_assert_int_eq(events_of(&user), 2);
+	execute("empty_sum", "UPDATE usage_hour SET input_tokens = input_tokens - 9223372036854773307"
+			     " WHERE bucket = '2026-07-01Z' AND input_tokens > 1000000");
+	free_group(first);
+	free_group(over);
+	free_group(good);
+	free_group(blocker);
 }
 END_TEST
 
@@ -471,6 +510,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, submit_repeat_of_a_refused_event_is_refused_and_another_is_stored);
 	tcase_add_test(t, submit_for_a_deleted_user_is_user_gone_and_others_are_stored);
 	tcase_add_test(t, submit_after_the_partition_was_dropped_makes_it_again);
+	tcase_add_test(t, submit_beyond_what_a_sum_can_hold_is_refused_alone);
 	tcase_add_test(t, submit_when_the_queue_is_full_is_overloaded);
 	tcase_add_test(t, submit_with_a_passed_deadline_is_unavailable);
 	tcase_add_test(t, stop_with_time_left_stores_what_is_queued);

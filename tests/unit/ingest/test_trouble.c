@@ -27,14 +27,15 @@ static void make_slow_commit(bool fails)
 		      : "CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
 			" IF nextval('slow_commits') > 1 THEN RETURN NULL; END IF;"
 			" PERFORM pg_sleep(0.7); RETURN NULL; END $$");
-	execute("slow_trigger", "CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON usage_15m DEFERRABLE "
-				"INITIALLY DEFERRED"
-				" FOR EACH ROW WHEN (NEW.model = 'slow') EXECUTE FUNCTION slow_commit()");
+	execute("slow_trigger",
+		"CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON usage_model_15m DEFERRABLE "
+		"INITIALLY DEFERRED"
+		" FOR EACH ROW WHEN (NEW.model = 'slow') EXECUTE FUNCTION slow_commit()");
 }
 
 static void drop_slow_commit(void)
 {
-	execute("slow_trigger_drop", "DROP TRIGGER slow_commit ON usage_15m");
+	execute("slow_trigger_drop", "DROP TRIGGER slow_commit ON usage_model_15m");
 	execute("slow_function_drop", "DROP FUNCTION slow_commit");
 	execute("slow_sequence_drop", "DROP SEQUENCE slow_commits");
 }
@@ -150,7 +151,8 @@ START_TEST(rollup_row_held_by_another_is_waited_for_and_stored_once)
 	expect_all(a, INGEST_STORED);
 	ck_assert_int_eq(db_begin(conn), ERR_OK);
 	(void)number_of_user("test_hold_rollup",
-		"SELECT count(*) FROM (SELECT FROM usage_15m WHERE user_id = $1 FOR UPDATE) AS held", &user);
+		"SELECT count(*) FROM (SELECT FROM usage_model_15m WHERE user_id = $1 FOR UPDATE) AS held",
+		&user);
 	struct test_group *b = group_of(plain_event(&user, "2026-03-01T00:00:00Z"), 1, NULL);
 	submit(b);
 	const struct timespec longer = {.tv_sec = s.statement_us / US_PER_SECOND + 1};
@@ -297,7 +299,7 @@ static int64_t terminate_writer(bool at_commit)
 			 : number("terminate_in_transaction",
 				   "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE"
 				   " application_name = '" WRITER_NAME "' AND xact_start IS NOT NULL AND"
-				   " query ~ 'COPY|usage_15m|event_keys'",
+				   " query ~ 'COPY|usage_model_15m|event_keys'",
 				   NULL);
 }
 
