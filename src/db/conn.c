@@ -6,7 +6,14 @@
  * The one rule that must never be broken: ERR_DATABASE_UNAVAILABLE promises that nothing was committed.
  * Whenever a connection ends while something that can commit is on its way, the answer is ERR_DB_LOST. In the
  * extended protocol a statement outside a transaction commits at Sync, after its CommandComplete: only
- * ReadyForQuery proves it. */
+ * ReadyForQuery proves it.
+ *
+ * Behind a pooler in transaction mode (prepare = false) every transaction may run in another server's
+ * session, with settings that others have left there or that the database's owner has given it, and a
+ * synchronous_commit that is off would lose what was acknowledged. So there, nothing runs outside a
+ * transaction, every transaction begins with our settings, local to it, and no session is changed or trusted.
+ * That costs no round trip: they travel in one pipeline with the statement (but for COPY and scripts, which
+ * are simple queries). */
 
 #include <errno.h>
 #include <limits.h>
@@ -42,11 +49,12 @@ struct prepared {
 
 struct db_conn {
 	struct db_settings settings;
+	bool pooled;		     /* a transaction is all that one session is ours for */
 	int64_t statement_us;	     /* deadline of one call */
 	int64_t server_statement_us; /* the one the server was told */
 	int64_t deadline_us;	     /* monotonic end of the call that runs */
 	PGconn *pg;		     /* owned; NULL while not connected */
-	uint64_t number;	     /* of pg: how many there were */
+	uint64_t number;	     /* of pg, or of the transaction if pooled: how many there were */
 	struct prepared *prepared;   /* owned hash */
 	bool prepared_stale;   /* the server's prepared statements must be dropped before the next use */
 	bool in_transaction;   /* begun and not ended; stays set when its connection is lost */
@@ -404,22 +412,30 @@ static enum err run_session(
 	return finish_query(c, false, "session", ret);
 }
 
-/* One round trip after connecting instead of startup options, which PgBouncer refuses. jit would cost more
- * than it gains on statements of milliseconds. */
-static const char SESSION_SQL[] =
-	"SELECT current_setting('server_encoding'), current_setting('fsync'), "
-	"current_setting('full_page_writes'),"
-	" set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false),"
-	" set_config('IntervalStyle', 'iso_8601', false), set_config('bytea_output', 'hex', false),"
-	" set_config('default_transaction_isolation', 'read committed', false), "
-	"set_config('synchronous_commit', 'on', false),"
-	" set_config('client_min_messages', 'warning', false), set_config('jit', 'off', false),"
-	" set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false),"
-	" set_config('idle_in_transaction_session_timeout', $2, false)";
+/* jit would cost more than it gains on statements of milliseconds. */
+#define TIMEOUTS(local)                                                                                      \
+	"set_config('statement_timeout', $1, " local "), set_config('lock_timeout', $1, " local "),"         \
+	" set_config('idle_in_transaction_session_timeout', $2, " local ")"
+#define SETTINGS(local)                                                                                      \
+	"set_config('TimeZone', 'UTC', " local "), set_config('DateStyle', 'ISO, YMD', " local "),"          \
+	" set_config('IntervalStyle', 'iso_8601', " local "), set_config('bytea_output', 'hex', " local ")," \
+	" set_config('standard_conforming_strings', 'on', " local "),"                                       \
+	" set_config('synchronous_commit', 'on', " local "),"                                                \
+	" set_config('client_min_messages', 'warning', " local "), set_config('jit', 'off', " local "),"     \
+	" " TIMEOUTS(local)
+#define PROMISES                                                                                             \
+	"current_setting('server_encoding'), current_setting('fsync'), current_setting('full_page_writes')"
 
-static const char TIMEOUTS_SQL[] =
-	"SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false),"
-	" set_config('idle_in_transaction_session_timeout', $2, false)";
+/* One round trip after connecting instead of startup options, which PgBouncer refuses. */
+static const char SESSION_SQL[] =
+	"SELECT " PROMISES
+	", set_config('default_transaction_isolation', 'read committed', false), " SETTINGS("false");
+static const char TIMEOUTS_SQL[] = "SELECT " TIMEOUTS("false");
+
+static const char POOLED_LOOK_SQL[] = "SELECT " PROMISES;
+static const struct db_stmt POOLED_BEGIN = {"pooled_begin", "BEGIN ISOLATION LEVEL READ COMMITTED"};
+static const struct db_stmt POOLED_SETTINGS = {"pooled_settings", "SELECT " SETTINGS("true")};
+static const struct db_stmt POOLED_COMMIT = {"pooled_commit", "COMMIT"};
 
 static enum err tell_timeouts(struct db_conn *c, const char *sql, PGresult **ret)
 {
@@ -448,7 +464,8 @@ static const char *session_defect(const PGresult *r)
 static enum err set_up_session(struct db_conn *c)
 {
 	PGresult *r = NULL;
-	const enum err e = tell_timeouts(c, SESSION_SQL, &r);
+	const enum err e =
+		c->pooled ? run_session(c, POOLED_LOOK_SQL, NULL, 0, &r) : tell_timeouts(c, SESSION_SQL, &r);
 	if (e != ERR_OK) {
 		close_connection(c);
 		back_off(c);
@@ -536,7 +553,7 @@ static enum err call_begin(struct db_conn *c)
 		if (e != ERR_OK)
 			return e;
 	}
-	if (c->server_statement_us != c->statement_us)
+	if (!c->pooled && c->server_statement_us != c->statement_us)
 		return tell_timeouts(c, TIMEOUTS_SQL, NULL);
 	return ERR_OK;
 }
@@ -547,6 +564,7 @@ struct db_conn *db_conn_new(const struct db_settings *settings)
 	if (!c)
 		return NULL;
 	c->settings = *settings;
+	c->pooled = !settings->prepare;
 	c->statement_us = settings->statement_us;
 	return c;
 }
@@ -698,6 +716,202 @@ static int send_statement(struct db_conn *c, const struct db_stmt *stmt, const s
 	return PQsendQueryParams(c->pg, stmt->sql, n, NULL, values, NULL, NULL, 0);
 }
 
+static void log_stale(const struct db_conn *c, const struct db_stmt *stmt)
+{
+	LOG_ERROR("database statement failed", LOG_S("statement", stmt->name), LOG_S("sqlstate", c->sqlstate),
+		LOG_S("reason", c->message));
+}
+
+/* ---- pipelines ---- */
+
+struct pipeline {
+	const struct db_stmt *const *stmts;
+	const struct db_params *const *params;
+	size_t n;
+	bool commits; /* something in it may commit */
+	struct {
+		size_t stmt;
+		enum { RUNS, PREPARES, OURS } what; /* OURS: of the transaction around it */
+	} commands[2 * PIPELINE_MAX + 3];
+	size_t n_commands;
+	PGresult *got[PIPELINE_MAX]; /* owned, by statement */
+	PGresult *error;	     /* owned; the first */
+	size_t failed_stmt;
+	bool unnoted; /* a name that the server knows could not be remembered */
+	bool wrapped; /* in a transaction of its own */
+};
+
+static bool sent_earlier(const struct pipeline *p, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (p->stmts[k]->name == p->stmts[i]->name)
+			return true;
+	return false;
+}
+
+/* How BEGIN is to be sent: a pooled session may have another isolation level by default. */
+static const struct db_stmt *begin_of(const struct db_conn *c, const struct db_stmt *stmt)
+{
+	return c->pooled && sql_begins_with(stmt->sql, "BEGIN") ? &POOLED_BEGIN : stmt;
+}
+
+static bool send_ours(
+	struct db_conn *c, struct pipeline *p, const struct db_stmt *stmt, const struct db_params *params)
+{
+	p->commands[p->n_commands].stmt = 0;
+	p->commands[p->n_commands++].what = OURS;
+	return send_statement(c, stmt, params) != 0;
+}
+
+static bool send_settings(struct db_conn *c, struct pipeline *p)
+{
+	const struct timeouts t = timeouts_of(c->statement_us);
+	const struct db_params params = {.values = {t.statement_ms, t.idle_ms}, .n = 2};
+	c->number++; /* whoever runs it need not be who ran the one before */
+	return send_ours(c, p, &POOLED_SETTINGS, &params);
+}
+
+static bool send_one(struct db_conn *c, struct pipeline *p, size_t i, bool *open)
+{
+	const struct db_stmt *const stmt = begin_of(c, p->stmts[i]);
+	/* Outside a transaction a statement commits at the sync. */
+	p->commits |= sql_commits(stmt->sql, open);
+	if (c->settings.prepare && !is_prepared(c, stmt) && !sent_earlier(p, i)) {
+		CHECK(strlen(stmt->name) < 64);
+		p->commands[p->n_commands].stmt = i;
+		p->commands[p->n_commands++].what = PREPARES;
+		if (!PQsendPrepare(c->pg, stmt->name, stmt->sql, 0, NULL))
+			return false;
+	}
+	p->commands[p->n_commands].stmt = i;
+	p->commands[p->n_commands++].what = RUNS;
+	return send_statement(c, stmt, p->params ? p->params[i] : NULL) != 0;
+}
+
+static bool send_pipeline(struct db_conn *c, struct pipeline *p)
+{
+	bool open = c->in_transaction;
+	const bool begins = sql_begins_with(p->stmts[0]->sql, "BEGIN");
+	p->wrapped = c->pooled && !open && !begins;
+	if (p->wrapped && (!send_ours(c, p, &POOLED_BEGIN, NULL) || !send_settings(c, p)))
+		return false;
+	for (size_t i = 0; i < p->n; i++) {
+		if (!send_one(c, p, i, &open) || (i == 0 && begins && c->pooled && !send_settings(c, p)))
+			return false;
+	}
+	if (p->wrapped && !send_ours(c, p, &POOLED_COMMIT, NULL))
+		return false;
+	return PQpipelineSync(c->pg) != 0;
+}
+
+static void take_result(struct db_conn *c, struct pipeline *p, size_t command, PGresult *r)
+{
+	const bool known = command < p->n_commands;
+	const size_t i = known ? p->commands[command].stmt : p->n - 1;
+	if (!result_ok(r)) {
+		if (PQresultStatus(r) == PGRES_PIPELINE_ABORTED || p->error) {
+			PQclear(r);
+			return;
+		}
+		p->error = r;
+		p->failed_stmt = i;
+	} else if (known && p->commands[command].what != RUNS) {
+		if (p->commands[command].what == PREPARES)
+			p->unnoted |= remember_prepared(c, p->stmts[i]) != ERR_OK;
+		PQclear(r);
+	} else {
+		PQclear(p->got[i]);
+		p->got[i] = r;
+	}
+}
+
+/* Reads to the sync. Results of one command end with a NULL; two in a row mean that libpq has nothing more.
+ */
+static enum wait_result read_pipeline(struct db_conn *c, struct pipeline *p)
+{
+	size_t command = 0;
+	bool ended = false;
+	for (;;) {
+		PGresult *r = NULL;
+		const enum wait_result w = next_result(c, &r);
+		if (w != WAIT_READY)
+			return w;
+		if (!r && ended)
+			return WAIT_BROKEN;
+		ended = !r;
+		if (!r) {
+			command++;
+			continue;
+		}
+		if (PQresultStatus(r) == PGRES_PIPELINE_SYNC) {
+			PQclear(r);
+			return WAIT_READY;
+		}
+		take_result(c, p, command, r);
+	}
+}
+
+static enum err pipeline_failed(struct db_conn *c, const struct pipeline *p)
+{
+	const struct db_stmt *const stmt = p->stmts[p->failed_stmt];
+	const enum err e = statement_failed(c, p->error, p->commits, stmt->name);
+	if (e != ERR_INTERNAL || !is_stale_statement(c))
+		return e;
+	log_stale(c, stmt);
+	if (c->pooled) /* nothing is prepared that could be stale */
+		return e;
+	c->prepared_stale = true;
+	return ERR_DB_RETRY;
+}
+
+/* A statement that failed has left the transaction around it open. */
+static void end_wrapped(struct db_conn *c)
+{
+	if (c->pg && PQtransactionStatus(c->pg) != PQTRANS_IDLE &&
+		run_simple(c, "ROLLBACK", false, NULL) != ERR_OK)
+		close_connection(c);
+	c->in_transaction = false;
+}
+
+static enum err exchange_pipeline(struct db_conn *c, struct pipeline *p)
+{
+	if (!PQenterPipelineMode(c->pg) || !send_pipeline(c, p))
+		return connection_lost(c, p->commits, "", PQerrorMessage(c->pg));
+	enum wait_result w = flush_all(c);
+	if (w == WAIT_READY)
+		w = read_pipeline(c, p);
+	enum err e = ERR_OK;
+	if (p->error)
+		e = pipeline_failed(c, p);
+	else if (w != WAIT_READY)
+		e = wait_failed(c, w, p->commits);
+	if (c->pg && (w != WAIT_READY || !PQexitPipelineMode(c->pg)))
+		connection_lost(c, false, "", PQerrorMessage(c->pg));
+	for (size_t i = 0; e == ERR_OK && i < p->n; i++)
+		e = check_commit(c, p->stmts[i]->sql, p->got[i]);
+	if (c->pg && p->unnoted)
+		close_connection(c);
+	note_transaction(c);
+	if (p->wrapped)
+		end_wrapped(c);
+	return e;
+}
+
+/* ---- single statements ---- */
+
+static enum err run_pooled(
+	struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret)
+{
+	struct pipeline p = {.stmts = &stmt, .params = &params, .n = 1};
+	const enum err e = exchange_pipeline(c, &p);
+	PQclear(p.error);
+	if (e == ERR_OK && ret)
+		*ret = p.got[0];
+	else
+		PQclear(p.got[0]);
+	return e;
+}
+
 static enum err run_once(
 	struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret)
 {
@@ -727,12 +941,6 @@ static bool params_incomplete(const struct db_params *p)
 	return p && p->arena && arena_overflowed(p->arena);
 }
 
-static void log_stale(const struct db_conn *c, const struct db_stmt *stmt)
-{
-	LOG_ERROR("database statement failed", LOG_S("statement", stmt->name), LOG_S("sqlstate", c->sqlstate),
-		LOG_S("reason", c->message));
-}
-
 enum err db_run(
 	struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result)
 {
@@ -742,8 +950,12 @@ enum err db_run(
 	if (e != ERR_OK)
 		return e;
 	const bool in_transaction = c->in_transaction;
+	if (c->pooled && !in_transaction)
+		return run_pooled(c, stmt, params, ret_result);
 	e = run_once(c, stmt, params, ret_result);
-	if (e != ERR_INTERNAL || !is_stale_statement(c) || !c->pg)
+	if (c->pooled && e == ERR_INTERNAL && is_stale_statement(c))
+		log_stale(c, stmt);
+	if (c->pooled || e != ERR_INTERNAL || !is_stale_statement(c) || !c->pg)
 		return e;
 	c->prepared_stale = true;
 	if (in_transaction)
@@ -766,14 +978,6 @@ enum err db_run_planned(
 	return e;
 }
 
-enum err db_script(struct db_conn *c, const char *sql)
-{
-	const enum err e = call_begin(c);
-	if (e != ERR_OK)
-		return e;
-	return run_simple(c, sql, !c->in_transaction, NULL);
-}
-
 /* ---- transactions ---- */
 
 enum err db_begin(struct db_conn *c)
@@ -783,7 +987,7 @@ enum err db_begin(struct db_conn *c)
 	const enum err e = call_begin(c);
 	if (e != ERR_OK)
 		return e;
-	return run_simple(c, "BEGIN", false, NULL);
+	return c->pooled ? run_pooled(c, &POOLED_BEGIN, NULL, NULL) : run_simple(c, "BEGIN", false, NULL);
 }
 
 enum err db_commit(struct db_conn *c)
@@ -849,10 +1053,45 @@ enum err db_transaction(struct db_conn *c, enum err (*body)(struct db_conn *c, v
 	return ERR_DATABASE_UNAVAILABLE;
 }
 
+struct script {
+	const char *sql;
+};
+
+static enum err run_script(struct db_conn *c, void *arg)
+{
+	const struct script *const script = arg;
+	return run_simple(c, script->sql, false, NULL);
+}
+
+enum err db_script(struct db_conn *c, const char *sql)
+{
+	struct script script = {sql};
+	if (c->pooled && !c->in_transaction)
+		return db_transaction(c, run_script, &script);
+	const enum err e = call_begin(c);
+	if (e != ERR_OK)
+		return e;
+	return run_simple(c, sql, !c->in_transaction, NULL);
+}
+
 /* ---- COPY ---- */
+
+#define COPY_BEGIN "BEGIN; "
+
+/* What is sent after the settings of a pooled session. */
+static enum err pooled_copy_begin(struct db_conn *c, const char *sql)
+{
+	const bool begins = sql_begins_with(sql, COPY_BEGIN);
+	/* the end of a copy that is a transaction by itself would commit with somebody else's settings */
+	CHECK(begins || c->in_transaction);
+	const enum err e = begins ? db_begin(c) : call_begin(c);
+	return e != ERR_OK ? e : run_simple(c, begins ? sql + strlen(COPY_BEGIN) : sql, false, NULL);
+}
 
 enum err db_copy_begin(struct db_conn *c, const char *sql)
 {
+	if (c->pooled)
+		return pooled_copy_begin(c, sql);
 	const bool begins = sql_begins_with(sql, "BEGIN");
 	if (begins && c->in_transaction)
 		db_rollback(c);
@@ -915,132 +1154,6 @@ enum err db_copy_send(struct db_conn *c, const char *data, size_t n)
 	if (e == ERR_OK && is_copy(r))
 		e = connection_lost(c, false, "", "copy interrupted");
 	PQclear(r);
-	return e;
-}
-
-/* ---- pipelines ---- */
-
-struct pipeline {
-	const struct db_stmt *const *stmts;
-	const struct db_params *const *params;
-	size_t n;
-	bool commits; /* something in it may commit */
-	struct {
-		size_t stmt;
-		bool prepares; /* else executes */
-	} commands[2 * PIPELINE_MAX];
-	size_t n_commands;
-	PGresult *got[PIPELINE_MAX]; /* owned, by statement */
-	PGresult *error;	     /* owned; the first */
-	size_t failed_stmt;
-	bool unnoted; /* a name that the server knows could not be remembered */
-};
-
-static bool sent_earlier(const struct pipeline *p, size_t i)
-{
-	for (size_t k = 0; k < i; k++)
-		if (p->stmts[k]->name == p->stmts[i]->name)
-			return true;
-	return false;
-}
-
-static bool send_pipeline(struct db_conn *c, struct pipeline *p)
-{
-	bool open = c->in_transaction;
-	for (size_t i = 0; i < p->n; i++) {
-		const struct db_stmt *const stmt = p->stmts[i];
-		/* Outside a transaction a statement commits at the sync. */
-		p->commits |= sql_commits(stmt->sql, &open);
-		if (c->settings.prepare && !is_prepared(c, stmt) && !sent_earlier(p, i)) {
-			CHECK(strlen(stmt->name) < 64);
-			p->commands[p->n_commands].stmt = i;
-			p->commands[p->n_commands++].prepares = true;
-			if (!PQsendPrepare(c->pg, stmt->name, stmt->sql, 0, NULL))
-				return false;
-		}
-		p->commands[p->n_commands++].stmt = i;
-		if (!send_statement(c, stmt, p->params ? p->params[i] : NULL))
-			return false;
-	}
-	return PQpipelineSync(c->pg) != 0;
-}
-
-static void take_result(struct db_conn *c, struct pipeline *p, size_t command, PGresult *r)
-{
-	const bool known = command < p->n_commands;
-	const size_t i = known ? p->commands[command].stmt : p->n - 1;
-	if (!result_ok(r)) {
-		if (PQresultStatus(r) == PGRES_PIPELINE_ABORTED || p->error) {
-			PQclear(r);
-			return;
-		}
-		p->error = r;
-		p->failed_stmt = i;
-	} else if (known && p->commands[command].prepares) {
-		p->unnoted |= remember_prepared(c, p->stmts[i]) != ERR_OK;
-		PQclear(r);
-	} else {
-		PQclear(p->got[i]);
-		p->got[i] = r;
-	}
-}
-
-/* Reads to the sync. Results of one command end with a NULL; two in a row mean that libpq has nothing more.
- */
-static enum wait_result read_pipeline(struct db_conn *c, struct pipeline *p)
-{
-	size_t command = 0;
-	bool ended = false;
-	for (;;) {
-		PGresult *r = NULL;
-		const enum wait_result w = next_result(c, &r);
-		if (w != WAIT_READY)
-			return w;
-		if (!r && ended)
-			return WAIT_BROKEN;
-		ended = !r;
-		if (!r) {
-			command++;
-			continue;
-		}
-		if (PQresultStatus(r) == PGRES_PIPELINE_SYNC) {
-			PQclear(r);
-			return WAIT_READY;
-		}
-		take_result(c, p, command, r);
-	}
-}
-
-static enum err pipeline_failed(struct db_conn *c, const struct pipeline *p)
-{
-	const struct db_stmt *const stmt = p->stmts[p->failed_stmt];
-	const enum err e = statement_failed(c, p->error, p->commits, stmt->name);
-	if (e != ERR_INTERNAL || !is_stale_statement(c))
-		return e;
-	log_stale(c, stmt);
-	c->prepared_stale = true;
-	return ERR_DB_RETRY;
-}
-
-static enum err exchange_pipeline(struct db_conn *c, struct pipeline *p)
-{
-	if (!PQenterPipelineMode(c->pg) || !send_pipeline(c, p))
-		return connection_lost(c, p->commits, "", PQerrorMessage(c->pg));
-	enum wait_result w = flush_all(c);
-	if (w == WAIT_READY)
-		w = read_pipeline(c, p);
-	enum err e = ERR_OK;
-	if (p->error)
-		e = pipeline_failed(c, p);
-	else if (w != WAIT_READY)
-		e = wait_failed(c, w, p->commits);
-	if (c->pg && (w != WAIT_READY || !PQexitPipelineMode(c->pg)))
-		connection_lost(c, false, "", PQerrorMessage(c->pg));
-	for (size_t i = 0; e == ERR_OK && i < p->n; i++)
-		e = check_commit(c, p->stmts[i]->sql, p->got[i]);
-	if (c->pg && p->unnoted)
-		close_connection(c);
-	note_transaction(c);
 	return e;
 }
 

@@ -154,6 +154,22 @@ def test_anomaly_is_found_in_the_background_and_told_once(own_server):
     database.close()
 
 
+def test_anomaly_of_a_day_whose_hour_was_told_is_kept_silently(own_server):
+    server = own_server(ANOMALY_SCAN_SECONDS=1, WEBHOOK_ALLOW_PRIVATE="on", WEBHOOK_RETRY_SECONDS=3600)
+    server.start()
+    client = sign_up(server.port)
+    client.ok("POST", "/api/webhooks", {"url": "http://127.0.0.1:9/", "events": ["anomaly.detected"]}, status=201)
+    database = server.database()
+    query(database, "INSERT INTO anomalies (user_id, id, granularity, start_at, end_at, scope, cost, expected_cost, score, severity,"
+                    " detected_at) VALUES (%s, '00000000000000aa', 'hour', %s, %s, '{}', 71, 1, 9, 'high', now())",
+          (client.user_id, at(1, 5), at(1, 6)))
+    client.batch([call(n, h) for n in range(1, 31) for h in range(4)] + [call(1, 5, cost="70")])
+    days = "SELECT count(*) FROM anomalies WHERE user_id = %s AND granularity = 'day'"
+    wait_for(lambda: query(database, days, (client.user_id,))[0][0] == 1, "the day")
+    assert query(database, "SELECT count(*) FROM webhook_deliveries WHERE user_id = %s", (client.user_id,)) == [(0,)]
+    database.close()
+
+
 def test_anomaly_of_two_servers_is_told_once(own_server, postgres):
     settings = {"DATABASE_URL": postgres.create("anomalies"), "SECRET_KEY": "pK3xW8mT5vR2nB7qL9cY4zH6dJ1fG0sA", "ANOMALY_SCAN_SECONDS": 1}
     two = [own_server(**settings), own_server(**settings)]

@@ -1,6 +1,6 @@
 """Takes the wall between users out of the SQL, one predicate at a time, and shows that a test falls over.
 
-    python3 tests/lint/mutate_tenants.py BUILD/llmlab [--list] [--only NAME] [--from N] [--test FILE ...]
+    python3 tests/lint/mutate_tenants.py BUILD/llmlab [--list] [--only NAME] [--from N] [--to N] [--test FILE ...]
 
 Every comparison with the user in every statement is made true in turn: `user_id = $1` becomes `(user_id = $1 OR true)`. The lint of
 tenants.py must see each of them on paper (--list stops there). Then the program runs with the statement exchanged when it is sent:
@@ -104,9 +104,9 @@ def seen_on_paper(mutant):
 
 
 def run(folder, binary, mutant, tests):
-    """The test that falls over, or None."""
-    (folder / "from").write_text(mutant.statement.sql)
-    (folder / "to").write_text(mutant.sql)
+    """The test that falls over, or None. Without a mutant: of the program as it is."""
+    (folder / "from").write_text(mutant.statement.sql if mutant else "SELECT")
+    (folder / "to").write_text(mutant.sql if mutant else "SELECT")
     wrapper = folder / "llmlab"
     wrapper.write_text(f"#!/bin/sh\nexport LD_PRELOAD={folder}/shim.so MUTANT_FROM={folder}/from MUTANT_TO={folder}/to\n"
                        f'exec {binary} "$@"\n')
@@ -114,9 +114,10 @@ def run(folder, binary, mutant, tests):
     for test in tests:
         done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=no", test], cwd=ROOT,
                               env={**os.environ, "LLMLAB_BIN": str(wrapper)}, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            found = re.findall(r"^(?:FAILED|ERROR) \S*?::(\S+)", done.stdout, re.MULTILINE)
-            return found[0] if found else "pytest failed"
+        found = re.findall(r"^(?:FAILED|ERROR) \S*?::(\S+)", done.stdout, re.MULTILINE)
+        assert (done.returncode != 0) == bool(found), f"no test fell over, pytest did: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        if found:
+            return found[0]
     return None
 
 
@@ -126,6 +127,7 @@ def main():
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--from", dest="first", type=int, default=1)
+    parser.add_argument("--to", dest="last", type=int, default=100000)
     parser.add_argument("--test", nargs="*", default=TESTS)
     options = parser.parse_args()
     binary = options.binary.resolve()
@@ -142,8 +144,10 @@ def main():
         folder.chmod(0o755)
         (folder / "shim.c").write_text(SHIM)
         subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "shim.so", folder / "shim.c", "-ldl"], check=True)
+        sound = run(folder, binary, None, options.test)
+        assert sound is None, f"{sound} fails without a mutant"
         for n, mutant in enumerate(every, 1):
-            if n < options.first or mutant.name in EQUIVALENT:
+            if not options.first <= n <= options.last or mutant.name in EQUIVALENT:
                 continue
             killer = run(folder, binary, mutant, options.test)
             print(f"{n:4} {'killed  ' if killer else 'SURVIVED'} {mutant.name}: {mutant.predicate}: {killer or ''}", flush=True)
