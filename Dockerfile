@@ -9,11 +9,12 @@
 FROM debian:12-slim AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
 	gcc libc6-dev cmake ninja-build pkg-config libmicrohttpd-dev libjansson-dev libpq-dev libjwt-dev libargon2-dev \
-	libcurl4-openssl-dev libssl-dev zlib1g-dev uthash-dev && rm -rf /var/lib/apt/lists/*
+	libcurl4-openssl-dev libssl-dev zlib1g-dev uthash-dev python3-yaml && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY CMakeLists.txt CMakePresets.json ./
 COPY include include
-COPY docs/openapi.json docs/openapi.json
+COPY docs/openapi.yaml docs/openapi.yaml
+COPY scripts/openapi_json.py scripts/openapi_json.py
 COPY sql sql
 COPY src src
 RUN cmake --preset release -DLLMLAB_TESTS=OFF && cmake --build build/release --target llmlab && strip build/release/llmlab

@@ -1,13 +1,14 @@
 -- Sums at several levels, so that an answer reads rows in proportion to the days it spans and not to the events in them.
 --
--- Five tables hold the same sums of the same events, each written in the events' own transaction:
---   usage_model_15m  by quarter of an hour, provider, model and project (until now usage_15m): every time zone's day begins on one
---   usage_model_day  the same by UTC day: the whole days inside a long range
---   usage_hour       by hour alone: series over time
---   usage_set_15m    by quarter of an hour, set, provider and model
---   usage_set_day    the same by UTC day
+-- Six tables hold the same sums of the same events, each written in the events' own transaction:
+--   usage_model_15m      by quarter of an hour, provider, model and project (until now usage_15m): every time zone's day begins on one
+--   usage_model_day      the same by UTC day: the whole days inside a long range
+--   usage_hour           by hour alone: series over time
+--   usage_set_model_15m  by quarter of an hour, set, provider and model
+--   usage_set_model_day  the same by UTC day
+--   usage_set_day        by UTC day and set: where neither provider nor model is asked for
 -- A set is one combination of project, customer, API key and tags. There are never more sets than events, and a row of
--- usage_set_15m never stands for less than one event.
+-- usage_set_model_15m never stands for less than one event.
 --
 -- Renaming usage_15m keeps servers of the version before from writing events whose sums would be missing in the new tables:
 -- they answer 503 until they are exchanged.
@@ -131,9 +132,9 @@ COMMENT ON COLUMN usage_hour.cost IS 'Sum of cost, USD, exact.';
 COMMENT ON COLUMN usage_hour.error_cost IS 'Of cost, what failed calls cost.';
 COMMENT ON COLUMN usage_hour.standard_cost IS 'Of cost, what was charged at the standard service tier.';
 
-CREATE TABLE usage_set_15m (
+CREATE TABLE usage_set_model_15m (
 	user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-	bucket timestamptz NOT NULL CONSTRAINT usage_set_15m_bucket CHECK (bucket = date_bin('15 minutes', bucket, '2000-01-01Z')),
+	bucket timestamptz NOT NULL CONSTRAINT usage_set_model_15m_bucket CHECK (bucket = date_bin('15 minutes', bucket, '2000-01-01Z')),
 	set_id uuid NOT NULL,
 	provider text NOT NULL,
 	model text NOT NULL,
@@ -146,39 +147,79 @@ CREATE TABLE usage_set_15m (
 	cache_write_tokens bigint NOT NULL,
 	cache_write_1h_tokens bigint NOT NULL,
 	reasoning_tokens bigint NOT NULL,
-	cost numeric NOT NULL CONSTRAINT usage_set_15m_cost CHECK (cost >= 0 AND cost < 1e20),
-	error_cost numeric NOT NULL CONSTRAINT usage_set_15m_error_cost CHECK (error_cost BETWEEN 0 AND cost),
-	standard_cost numeric NOT NULL CONSTRAINT usage_set_15m_standard_cost CHECK (standard_cost BETWEEN 0 AND cost),
+	cost numeric NOT NULL CONSTRAINT usage_set_model_15m_cost CHECK (cost >= 0 AND cost < 1e20),
+	error_cost numeric NOT NULL CONSTRAINT usage_set_model_15m_error_cost CHECK (error_cost BETWEEN 0 AND cost),
+	standard_cost numeric NOT NULL CONSTRAINT usage_set_model_15m_standard_cost CHECK (standard_cost BETWEEN 0 AND cost),
 	PRIMARY KEY (user_id, bucket, set_id, provider, model),
-	CONSTRAINT usage_set_15m_counts CHECK (calls >= 0 AND errors BETWEEN 0 AND calls AND unpriced_calls BETWEEN 0 AND calls
+	CONSTRAINT usage_set_model_15m_counts CHECK (calls >= 0 AND errors BETWEEN 0 AND calls AND unpriced_calls BETWEEN 0 AND calls
 		AND input_tokens >= 0 AND output_tokens >= 0 AND cache_read_tokens >= 0 AND cache_write_tokens >= 0
 		AND cache_write_1h_tokens >= 0 AND reasoning_tokens >= 0)
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE usage_set_15m IS 'Sums of events by quarter of an hour (UTC) and set. Written in the same transaction as the events.';
-COMMENT ON COLUMN usage_set_15m.user_id IS 'Whose usage.';
-COMMENT ON COLUMN usage_set_15m.bucket IS 'Begin of the quarter of an hour (UTC) that contains occurred_at.';
-COMMENT ON COLUMN usage_set_15m.set_id IS 'Which project, customer, API key and tags (usage_sets).';
-COMMENT ON COLUMN usage_set_15m.provider IS 'As in events.';
-COMMENT ON COLUMN usage_set_15m.model IS 'As in events.';
-COMMENT ON COLUMN usage_set_15m.calls IS 'Number of events.';
-COMMENT ON COLUMN usage_set_15m.errors IS 'Of these, with status error.';
-COMMENT ON COLUMN usage_set_15m.unpriced_calls IS 'Of these, without a price: cost does not contain them.';
-COMMENT ON COLUMN usage_set_15m.input_tokens IS 'Sum.';
-COMMENT ON COLUMN usage_set_15m.output_tokens IS 'Sum.';
-COMMENT ON COLUMN usage_set_15m.cache_read_tokens IS 'Sum.';
-COMMENT ON COLUMN usage_set_15m.cache_write_tokens IS 'Sum.';
-COMMENT ON COLUMN usage_set_15m.cache_write_1h_tokens IS 'Sum.';
-COMMENT ON COLUMN usage_set_15m.reasoning_tokens IS 'Sum.';
-COMMENT ON COLUMN usage_set_15m.cost IS 'Sum of cost, USD, exact.';
-COMMENT ON COLUMN usage_set_15m.error_cost IS 'Of cost, what failed calls cost.';
-COMMENT ON COLUMN usage_set_15m.standard_cost IS 'Of cost, what was charged at the standard service tier.';
+COMMENT ON TABLE usage_set_model_15m IS 'Sums of events by quarter of an hour (UTC), set, provider and model. Written in the same transaction as the events.';
+COMMENT ON COLUMN usage_set_model_15m.user_id IS 'Whose usage.';
+COMMENT ON COLUMN usage_set_model_15m.bucket IS 'Begin of the quarter of an hour (UTC) that contains occurred_at.';
+COMMENT ON COLUMN usage_set_model_15m.set_id IS 'Which project, customer, API key and tags (usage_sets).';
+COMMENT ON COLUMN usage_set_model_15m.provider IS 'As in events.';
+COMMENT ON COLUMN usage_set_model_15m.model IS 'As in events.';
+COMMENT ON COLUMN usage_set_model_15m.calls IS 'Number of events.';
+COMMENT ON COLUMN usage_set_model_15m.errors IS 'Of these, with status error.';
+COMMENT ON COLUMN usage_set_model_15m.unpriced_calls IS 'Of these, without a price: cost does not contain them.';
+COMMENT ON COLUMN usage_set_model_15m.input_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_15m.output_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_15m.cache_read_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_15m.cache_write_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_15m.cache_write_1h_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_15m.reasoning_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_15m.cost IS 'Sum of cost, USD, exact.';
+COMMENT ON COLUMN usage_set_model_15m.error_cost IS 'Of cost, what failed calls cost.';
+COMMENT ON COLUMN usage_set_model_15m.standard_cost IS 'Of cost, what was charged at the standard service tier.';
+
+CREATE TABLE usage_set_model_day (
+	user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+	bucket timestamptz NOT NULL CONSTRAINT usage_set_model_day_bucket CHECK (bucket = date_bin('1 day', bucket, '2000-01-01Z')),
+	set_id uuid NOT NULL,
+	provider text NOT NULL,
+	model text NOT NULL,
+	calls bigint NOT NULL,
+	errors bigint NOT NULL,
+	unpriced_calls bigint NOT NULL,
+	input_tokens bigint NOT NULL,
+	output_tokens bigint NOT NULL,
+	cache_read_tokens bigint NOT NULL,
+	cache_write_tokens bigint NOT NULL,
+	cache_write_1h_tokens bigint NOT NULL,
+	reasoning_tokens bigint NOT NULL,
+	cost numeric NOT NULL CONSTRAINT usage_set_model_day_cost CHECK (cost >= 0 AND cost < 1e20),
+	error_cost numeric NOT NULL CONSTRAINT usage_set_model_day_error_cost CHECK (error_cost BETWEEN 0 AND cost),
+	standard_cost numeric NOT NULL CONSTRAINT usage_set_model_day_standard_cost CHECK (standard_cost BETWEEN 0 AND cost),
+	PRIMARY KEY (user_id, bucket, set_id, provider, model),
+	CONSTRAINT usage_set_model_day_counts CHECK (calls >= 0 AND errors BETWEEN 0 AND calls AND unpriced_calls BETWEEN 0 AND calls
+		AND input_tokens >= 0 AND output_tokens >= 0 AND cache_read_tokens >= 0 AND cache_write_tokens >= 0
+		AND cache_write_1h_tokens >= 0 AND reasoning_tokens >= 0)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE usage_set_model_day IS 'Sums of events by day (UTC), set, provider and model. Written in the same transaction as the events.';
+COMMENT ON COLUMN usage_set_model_day.user_id IS 'Whose usage.';
+COMMENT ON COLUMN usage_set_model_day.bucket IS 'Begin of the day (UTC) that contains occurred_at.';
+COMMENT ON COLUMN usage_set_model_day.set_id IS 'Which project, customer, API key and tags (usage_sets).';
+COMMENT ON COLUMN usage_set_model_day.provider IS 'As in events.';
+COMMENT ON COLUMN usage_set_model_day.model IS 'As in events.';
+COMMENT ON COLUMN usage_set_model_day.calls IS 'Number of events.';
+COMMENT ON COLUMN usage_set_model_day.errors IS 'Of these, with status error.';
+COMMENT ON COLUMN usage_set_model_day.unpriced_calls IS 'Of these, without a price: cost does not contain them.';
+COMMENT ON COLUMN usage_set_model_day.input_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_day.output_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_day.cache_read_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_day.cache_write_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_day.cache_write_1h_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_day.reasoning_tokens IS 'Sum.';
+COMMENT ON COLUMN usage_set_model_day.cost IS 'Sum of cost, USD, exact.';
+COMMENT ON COLUMN usage_set_model_day.error_cost IS 'Of cost, what failed calls cost.';
+COMMENT ON COLUMN usage_set_model_day.standard_cost IS 'Of cost, what was charged at the standard service tier.';
 
 CREATE TABLE usage_set_day (
 	user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
 	bucket timestamptz NOT NULL CONSTRAINT usage_set_day_bucket CHECK (bucket = date_bin('1 day', bucket, '2000-01-01Z')),
 	set_id uuid NOT NULL,
-	provider text NOT NULL,
-	model text NOT NULL,
 	calls bigint NOT NULL,
 	errors bigint NOT NULL,
 	unpriced_calls bigint NOT NULL,
@@ -191,7 +232,7 @@ CREATE TABLE usage_set_day (
 	cost numeric NOT NULL CONSTRAINT usage_set_day_cost CHECK (cost >= 0 AND cost < 1e20),
 	error_cost numeric NOT NULL CONSTRAINT usage_set_day_error_cost CHECK (error_cost BETWEEN 0 AND cost),
 	standard_cost numeric NOT NULL CONSTRAINT usage_set_day_standard_cost CHECK (standard_cost BETWEEN 0 AND cost),
-	PRIMARY KEY (user_id, bucket, set_id, provider, model),
+	PRIMARY KEY (user_id, bucket, set_id),
 	CONSTRAINT usage_set_day_counts CHECK (calls >= 0 AND errors BETWEEN 0 AND calls AND unpriced_calls BETWEEN 0 AND calls
 		AND input_tokens >= 0 AND output_tokens >= 0 AND cache_read_tokens >= 0 AND cache_write_tokens >= 0
 		AND cache_write_1h_tokens >= 0 AND reasoning_tokens >= 0)
@@ -200,8 +241,6 @@ COMMENT ON TABLE usage_set_day IS 'Sums of events by day (UTC) and set. Written 
 COMMENT ON COLUMN usage_set_day.user_id IS 'Whose usage.';
 COMMENT ON COLUMN usage_set_day.bucket IS 'Begin of the day (UTC) that contains occurred_at.';
 COMMENT ON COLUMN usage_set_day.set_id IS 'Which project, customer, API key and tags (usage_sets).';
-COMMENT ON COLUMN usage_set_day.provider IS 'As in events.';
-COMMENT ON COLUMN usage_set_day.model IS 'As in events.';
 COMMENT ON COLUMN usage_set_day.calls IS 'Number of events.';
 COMMENT ON COLUMN usage_set_day.errors IS 'Of these, with status error.';
 COMMENT ON COLUMN usage_set_day.unpriced_calls IS 'Of these, without a price: cost does not contain them.';
@@ -245,19 +284,22 @@ INSERT INTO usage_model_day (user_id, bucket, provider, model, project, calls, e
 INSERT INTO usage_hour (user_id, bucket, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost)
 	SELECT user_id, date_trunc('hour', bucket, 'UTC'), sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost
 	FROM usage_model_15m GROUP BY 1, 2;
-INSERT INTO usage_set_15m (user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost)
+INSERT INTO usage_set_model_15m (user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost)
 	SELECT user_id, bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost
 	FROM usage_from_events('-infinity', 'infinity') GROUP BY 1, 2, 3, 4, 5;
 -- Of events that are gone only the project is known.
 INSERT INTO usage_sets (user_id, id, project, customer)
 	SELECT DISTINCT user_id, md5(jsonb_build_array(project, '', NULL, NULL)::text)::uuid, project, '' FROM usage_model_15m
 	WHERE to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NULL ON CONFLICT DO NOTHING;
-INSERT INTO usage_set_15m (user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost)
+INSERT INTO usage_set_model_15m (user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost)
 	SELECT user_id, bucket, md5(jsonb_build_array(project, '', NULL, NULL)::text)::uuid, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost
 	FROM usage_model_15m WHERE to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NULL;
-INSERT INTO usage_set_day (user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost)
+INSERT INTO usage_set_model_day (user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost)
 	SELECT user_id, date_trunc('day', bucket, 'UTC'), set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost
-	FROM usage_set_15m GROUP BY 1, 2, 3, 4, 5;
+	FROM usage_set_model_15m GROUP BY 1, 2, 3, 4, 5;
+INSERT INTO usage_set_day (user_id, bucket, set_id, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost)
+	SELECT user_id, bucket, set_id, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost
+	FROM usage_set_model_day GROUP BY 1, 2, 3;
 
 CREATE FUNCTION usage_drift(first timestamptz, until timestamptz) RETURNS TABLE (held_in text, what text, user_id uuid, bucket timestamptz, held text)
 	LANGUAGE sql STABLE AS $$
@@ -273,13 +315,17 @@ CREATE FUNCTION usage_drift(first timestamptz, until timestamptz) RETURNS TABLE 
 	UNION ALL
 	SELECT 'usage_hour', 'too much or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, bucket, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_hour WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL EXCEPT SELECT user_id, date_trunc('hour', bucket, 'UTC') AS bucket, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2) AS d
 	UNION ALL
-	SELECT 'usage_set_15m', 'missing or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3, 4, 5 EXCEPT SELECT user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_15m WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL) AS d
+	SELECT 'usage_set_model_15m', 'missing or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3, 4, 5 EXCEPT SELECT user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_model_15m WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL) AS d
 	UNION ALL
-	SELECT 'usage_set_15m', 'too much or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_15m WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL EXCEPT SELECT user_id, bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3, 4, 5) AS d
+	SELECT 'usage_set_model_15m', 'too much or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_model_15m WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL EXCEPT SELECT user_id, bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3, 4, 5) AS d
 	UNION ALL
-	SELECT 'usage_set_day', 'missing or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, date_trunc('day', bucket, 'UTC') AS bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3, 4, 5 EXCEPT SELECT user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_day WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL) AS d
+	SELECT 'usage_set_model_day', 'missing or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, date_trunc('day', bucket, 'UTC') AS bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3, 4, 5 EXCEPT SELECT user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_model_day WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL) AS d
 	UNION ALL
-	SELECT 'usage_set_day', 'too much or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_day WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL EXCEPT SELECT user_id, date_trunc('day', bucket, 'UTC') AS bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3, 4, 5) AS d
+	SELECT 'usage_set_model_day', 'too much or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, bucket, set_id, provider, model, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_model_day WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL EXCEPT SELECT user_id, date_trunc('day', bucket, 'UTC') AS bucket, set_id, provider, model, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3, 4, 5) AS d
+	UNION ALL
+	SELECT 'usage_set_day', 'missing or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, date_trunc('day', bucket, 'UTC') AS bucket, set_id, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3 EXCEPT SELECT user_id, bucket, set_id, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_day WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL) AS d
+	UNION ALL
+	SELECT 'usage_set_day', 'too much or wrong', d.user_id, d.bucket, d::text FROM (SELECT user_id, bucket, set_id, calls, errors, unpriced_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost, error_cost, standard_cost FROM usage_set_day WHERE bucket >= first AND bucket < until AND to_regclass('events_' || to_char(bucket AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL EXCEPT SELECT user_id, date_trunc('day', bucket, 'UTC') AS bucket, set_id, sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS unpriced_calls, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens, sum(cost)::numeric AS cost, sum(error_cost)::numeric AS error_cost, sum(standard_cost)::numeric AS standard_cost FROM usage_from_events(first, until) GROUP BY 1, 2, 3) AS d
 	UNION ALL
 	SELECT 'usage_sets', 'missing or wrong', e.user_id, e.occurred_at, e.set_id::text FROM events AS e
 		LEFT JOIN usage_sets AS s ON s.user_id = e.user_id AND s.id = e.set_id

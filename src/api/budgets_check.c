@@ -136,6 +136,8 @@ static const char *find_provider(struct checking *k, const struct bare_call *cal
 		return NULL;
 	const struct catalogue *const c = catalogue_acquire();
 	const struct price_match match = price_find(c, NULL, call->model, NULL);
+	if (match.starved)
+		problem_set(&k->p, ERR_NO_MEMORY, "There is not enough memory to find who bills now");
 	const char *const id = match.provider == NULL ? NULL : arena_strdup(arena, match.provider->id);
 	catalogue_release(c);
 	return id;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "llmlab/api/handlers.h"
 #include "llmlab/api/support.h"
+#include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/core/forecast.h"
 #include "llmlab/db/budgets.h"
@@ -204,8 +205,11 @@ static enum err outlook_of(struct forecasts *f, const struct tz *tz, const char 
 	enum err e = ERR_OK;
 	if (known_outlook(f, tz, "", "") == NULL)
 		e = add_outlook(f, tz, "", "", 1);
-	if (e == ERR_OK && known_outlook(f, tz, dimension, value) == NULL)
-		e = add_outlook(f, tz, dimension, value, known_outlook(f, tz, "", "")->today_left);
+	if (e == ERR_OK && known_outlook(f, tz, dimension, value) == NULL) {
+		const struct outlook *const all = known_outlook(f, tz, "", "");
+		CHECK(all != NULL);
+		e = add_outlook(f, tz, dimension, value, all->today_left);
+	}
 	if (e == ERR_OK)
 		*ret = known_outlook(f, tz, dimension, value);
 	return e;

@@ -1,5 +1,5 @@
 /* GET /api/openapi.json and /docs: the description of this API, and a page that shows it to people. Both
- * travel inside the binary; docs/openapi.json is made from docs/openapi.yaml, and the contract test holds it
+ * travel inside the binary; openapi.json is made from docs/openapi.yaml by the build, and the contract test holds it
  * against what the server does. */
 #include <string.h>
 #include "llmlab/api/handlers.h"

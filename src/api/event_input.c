@@ -196,6 +196,10 @@ static void read_provider_body(struct reading *r)
 	const json_t *const object = whole ? b->response : b->usage;
 	const struct catalogue *const c = r->source->catalogue;
 	const struct price_match match = price_find(c, b->provider, model_hint(r), b->base_url);
+	if (match.starved) {
+		problem_set(r->p, ERR_NO_MEMORY, "There is not enough memory to find who bills now");
+		return;
+	}
 	const struct usage_format *format;
 	if (usage_format_find(c, b->usage_format, match.provider, object, whole, &format, r->p) != ERR_OK)
 		return;

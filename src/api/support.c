@@ -228,7 +228,9 @@ const char *api_provider_id(const char *text, struct arena *arena)
 	const char *const id =
 		match.provider == NULL ? text_lower(text, arena) : arena_strdup(arena, match.provider->id);
 	catalogue_release(c);
-	return id;
+	if (match.starved)
+		arena->overflowed = true; /* whoever asks for the arena's end sees that this is no answer */
+	return match.starved ? NULL : id;
 }
 
 int128 api_average(struct money total, int64_t calls)

@@ -28,6 +28,9 @@
 #define ENDED_US	  US_PER_DAY
 #define CHUNK_BYTES	  ((size_t)64 << 20)
 #define ALERT_BYTES	  ((size_t)256 << 10)
+#define SLOW_US		  US_PER_MINUTE
+#define SLOW_MAX	  64 /* remembered; the oldest makes room */
+#define SLOW_IN_A_ROW	  3  /* then it is the database and not the users */
 #define PAYLOAD_MAX_BYTES ((size_t)16 << 10)
 
 struct alerts {
@@ -39,6 +42,11 @@ struct alerts {
 	bool sweeping;
 	struct uuid swept;		      /* users up to this one are done; zero: none */
 	int64_t sweep_mono_us, purge_mono_us; /* not before */
+	struct slow_user {
+		struct uuid user_id;
+		int64_t until_mono_us;
+	} slow[SLOW_MAX]; /* whom the database took too long for; not looked at before */
+	size_t next_slow;
 };
 
 /* ---- telling ---- */
@@ -213,23 +221,87 @@ static enum err check_together(struct alerts *a, const struct spender *spenders,
 	return e;
 }
 
-/* One user whose budgets cannot be looked at must not keep the others from being told. */
-static enum err check_users(struct alerts *a, const struct spender *spenders, size_t n)
+/* The database is there, but gave up on a statement or a lock. */
+static bool took_too_long(const struct alerts *a, enum err e)
 {
-	enum err e = check_together(a, spenders, n);
-	if (e == ERR_OK || is_passing(e))
+	const char *const sqlstate = db_last_sqlstate(a->db);
+	return e == ERR_DATABASE_UNAVAILABLE &&
+	       (strcmp(sqlstate, "57014") == 0 || strcmp(sqlstate, "55P03") == 0);
+}
+
+static bool is_out_of_reach(const struct alerts *a, enum err e)
+{
+	return is_passing(e) && !took_too_long(a, e);
+}
+
+static bool is_slow(const struct alerts *a, const struct uuid *user_id)
+{
+	for (size_t i = 0; i < SLOW_MAX; i++) {
+		if (uuid_equal(&a->slow[i].user_id, user_id))
+			return clock_mono_us() < a->slow[i].until_mono_us;
+	}
+	return false;
+}
+
+static void note_slow(struct alerts *a, const struct uuid *user_id)
+{
+	size_t i = 0;
+	while (i < SLOW_MAX && !uuid_equal(&a->slow[i].user_id, user_id))
+		i++;
+	if (i == SLOW_MAX)
+		i = a->next_slow++ % SLOW_MAX;
+	a->slow[i] = (struct slow_user){*user_id, clock_mono_us() + SLOW_US};
+}
+
+/* What only this user is to blame for is logged, and goes no further than *ret_slow. */
+static enum err check_one(struct alerts *a, const struct spender *spender, bool *ret_slow)
+{
+	const enum err e = check_together(a, spender, 1);
+	*ret_slow = took_too_long(a, e);
+	if (e == ERR_OK || is_out_of_reach(a, e))
 		return e;
-	if (n == 1) {
-		char id[UUID_TEXT_SIZE];
-		uuid_format(&spenders[0].user_id, id);
+	char id[UUID_TEXT_SIZE];
+	uuid_format(&spender->user_id, id);
+	if (*ret_slow) {
+		note_slow(a, &spender->user_id);
+		LOG_WARN("budgets of a user take too long", LOG_S("user_id", id));
+	} else {
 		LOG_ERROR(
 			"budgets of a user not looked at", LOG_S("user_id", id), LOG_S("error", err_code(e)));
-		return ERR_OK;
 	}
-	e = ERR_OK;
-	for (size_t i = 0; e == ERR_OK && i < n; i++)
-		e = check_users(a, spenders + i, 1);
-	return e;
+	return ERR_OK;
+}
+
+static enum err check_one_by_one(struct alerts *a, const struct spender *spenders, size_t n)
+{
+	int slow_in_a_row = 0;
+	for (size_t i = 0; i < n; i++) {
+		bool slow;
+		const enum err e = a->api->draining ? ERR_DRAINING : check_one(a, &spenders[i], &slow);
+		if (e != ERR_OK)
+			return e;
+		slow_in_a_row = slow ? slow_in_a_row + 1 : 0;
+		if (slow_in_a_row == SLOW_IN_A_ROW)
+			return ERR_DATABASE_UNAVAILABLE;
+	}
+	return ERR_OK;
+}
+
+/* One user whose budgets cannot be looked at, or not in time, must not keep the others from being told. */
+static enum err check_users(struct alerts *a, const struct spender *spenders, size_t n)
+{
+	struct spender some[CHUNK_USERS];
+	size_t n_some = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (!is_slow(a, &spenders[i].user_id))
+			some[n_some++] = spenders[i];
+	}
+	if (n_some > 1) {
+		const enum err e = check_together(a, some, n_some);
+		if (e == ERR_OK || is_out_of_reach(a, e))
+			return e;
+	}
+	return check_one_by_one(a, some, n_some);
 }
 
 /* Who could not be looked at waits for the next round. */

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include "llmlab/app/app.h"
+#include "llmlab/app/findings.h"
 #include "llmlab/app/secret.h"
 #include "llmlab/app/start.h"
 #include "llmlab/base/calendar.h"
@@ -17,20 +18,17 @@
 #include "llmlab/providers/catalogue_load.h"
 
 #define MIB		  ((int64_t)1024 * 1024)
-#define CLOCK_WARN_US	  US_PER_SECOND
-#define CLOCK_FAIL_US	  (60 * US_PER_SECOND)
-#define COMMIT_WARN_US	  (20 * US_PER_MS)
-#define DISK_WARN_BYTES	  (1024 * MIB)
-#define DISK_FAIL_BYTES	  (100 * MIB)
 #define OLDEST_PG	  130000
 #define SUMS_STATEMENT_US (US_PER_HOUR)
 #define FILES_SPARE	  256
+/* writer, watch, upkeep, alerts, anomalies, repricer, webhook sender: docs/architecture.md */
+#define OWN_THREADS 7
+/* 9999-12-31: after every event there can be */
+#define LAST_DAY_US (INT64_C(2932896) * US_PER_DAY)
 
 struct diagnosis {
 	int warnings, failures;
 };
-
-enum finding { FOUND_GOOD, FOUND_DOUBTFUL, FOUND_BAD };
 
 static void tell(struct diagnosis *d, enum finding f, const char *subject, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -38,12 +36,15 @@ static void tell(struct diagnosis *d, enum finding f, const char *subject, const
 {
 	static const char *const words[] = {
 		[FOUND_GOOD] = "ok", [FOUND_DOUBTFUL] = "warn", [FOUND_BAD] = "FAIL"};
+	char text[1024];
 	va_list args;
-	printf("%-5s %-14s ", words[f], subject);
 	va_start(args, fmt);
-	(void)vprintf(fmt, args);
+	(void)vsnprintf(text, sizeof text, fmt, args);
 	va_end(args);
-	putchar('\n');
+	/* libpq's reasons may have several lines; a finding has one */
+	for (char *c = text; *c != '\0'; c++)
+		*c = *c == '\n' || *c == '\t' ? ' ' : *c;
+	printf("%-5s %-14s %s\n", words[f], subject, text);
 	d->warnings += f == FOUND_DOUBTFUL;
 	d->failures += f == FOUND_BAD;
 }
@@ -103,10 +104,8 @@ static void check_disk(struct diagnosis *d, const struct config *c)
 	if (c->database_url[0] != '\0' || statvfs(c->data_dir, &fs) != 0)
 		return;
 	const int64_t free_bytes = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
-	const enum finding f = free_bytes < DISK_FAIL_BYTES   ? FOUND_BAD
-			       : free_bytes < DISK_WARN_BYTES ? FOUND_DOUBTFUL
-							      : FOUND_GOOD;
-	tell(d, f, "disk", "%lld MiB free for %s", (long long)(free_bytes / MIB), c->data_dir);
+	tell(d, finding_disk(free_bytes), "disk", "%lld MiB free for %s", (long long)(free_bytes / MIB),
+		c->data_dir);
 }
 
 static void check_durability(struct diagnosis *d, const struct db_diagnosis *db)
@@ -118,17 +117,14 @@ static void check_durability(struct diagnosis *d, const struct db_diagnosis *db)
 	tell(d, strcmp(db->synchronous_commit, "off") == 0 ? FOUND_BAD : FOUND_GOOD, "durability",
 		"synchronous_commit is %s in our sessions", db->synchronous_commit);
 	if (db->commit_us >= 0)
-		tell(d, db->commit_us > COMMIT_WARN_US ? FOUND_DOUBTFUL : FOUND_GOOD, "commit",
-			"one took %lld.%03lld ms", (long long)(db->commit_us / 1000),
-			(long long)(db->commit_us % 1000));
+		tell(d, finding_commit(db->commit_us), "commit", "one took %lld.%03lld ms",
+			(long long)(db->commit_us / 1000), (long long)(db->commit_us % 1000));
 }
 
 static void check_clock(struct diagnosis *d, int64_t ahead_us)
 {
 	const int64_t apart_us = ahead_us < 0 ? -ahead_us : ahead_us;
-	const enum finding f = apart_us > CLOCK_FAIL_US	  ? FOUND_BAD
-			       : apart_us > CLOCK_WARN_US ? FOUND_DOUBTFUL
-							  : FOUND_GOOD;
+	const enum finding f = finding_clock(ahead_us);
 	tell(d, f, "clock", "the database's is %lld ms %s ours%s", (long long)(apart_us / 1000),
 		ahead_us < 0 ? "behind" : "ahead of",
 		f == FOUND_GOOD ? "" : "; keep both by NTP: tokens, budgets and reservations go by them");
@@ -136,23 +132,46 @@ static void check_clock(struct diagnosis *d, int64_t ahead_us)
 
 static void check_schema(struct diagnosis *d, int64_t version)
 {
-	if (version == migrate_latest())
-		tell(d, FOUND_GOOD, "schema", "version %lld", (long long)version);
-	else if (version < migrate_latest())
-		tell(d, FOUND_DOUBTFUL, "schema",
+	const enum finding f = finding_schema(version, migrate_latest());
+	switch (f) {
+	case FOUND_GOOD:
+		tell(d, f, "schema", "version %lld", (long long)version);
+		return;
+	case FOUND_DOUBTFUL:
+		tell(d, f, "schema",
 			"version %lld; this program brings %d: it migrates at its start, or now with: llmlab "
 			"migrate",
 			(long long)version, migrate_latest());
-	else
-		tell(d, FOUND_BAD, "schema", "version %lld is newer than this program, which knows up to %d",
+		return;
+	case FOUND_BAD:
+		tell(d, f, "schema", "version %lld is newer than this program, which knows up to %d",
 			(long long)version, migrate_latest());
+		return;
+	}
+}
+
+static void check_sums(struct diagnosis *d, struct db_conn *conn, int64_t schema_version)
+{
+	if (finding_schema(schema_version, migrate_latest()) != FOUND_GOOD) {
+		tell(d, FOUND_DOUBTFUL, "sums", "not compared: the schema is not this program's");
+		return;
+	}
+	int64_t drift = 0;
+	(void)db_conn_set_deadline(conn, SUMS_STATEMENT_US);
+	if (db_count_drift(conn, 0, LAST_DAY_US, &drift) != ERR_OK)
+		tell(d, FOUND_BAD, "sums", "not compared: %s", db_last_message(conn));
+	else
+		tell(d, drift == 0 ? FOUND_GOOD : FOUND_BAD, "sums",
+			drift == 0 ? "every sum equals its events (%lld differences)"
+				   : "%lld differ from their events; see usage_drift() in the database",
+			(long long)drift);
 }
 
 static void check_database(struct diagnosis *d, const struct config *c, struct db_conn *conn, bool sums)
 {
 	struct db_diagnosis db;
 	if (db_diagnose(conn, &db) != ERR_OK) {
-		tell(d, FOUND_BAD, "database", "does not answer: %s", db_last_message(conn));
+		tell(d, FOUND_BAD, "database", "cannot be used: %s", db_last_message(conn));
 		return;
 	}
 	tell(d, db.version_number >= OLDEST_PG ? FOUND_GOOD : FOUND_BAD, "database", "%s, %lld MiB, %s%s",
@@ -162,24 +181,15 @@ static void check_database(struct diagnosis *d, const struct config *c, struct d
 	if (db.read_only)
 		tell(d, FOUND_BAD, "database",
 			"takes no writes (a replica, or default_transaction_read_only)");
-	const int64_t own = c->executor_threads + c->password_threads + c->export_threads + 6;
-	tell(d, db.connections + own <= db.max_connections ? FOUND_GOOD : FOUND_DOUBTFUL, "connections",
+	const int64_t own = c->executor_threads + c->password_threads + c->export_threads + OWN_THREADS;
+	tell(d, finding_connections(db.connections, own, db.max_connections), "connections",
 		"%lld of %lld in use; a server takes up to %lld", (long long)db.connections,
 		(long long)db.max_connections, (long long)own);
 	check_durability(d, &db);
 	check_clock(d, db.clock_ahead_us);
 	check_schema(d, db.schema_version);
-	if (!sums || db.schema_version == 0)
-		return;
-	int64_t drift = 0;
-	(void)db_conn_set_deadline(conn, SUMS_STATEMENT_US);
-	if (db_count_drift(conn, 0, (clock_now_us() / US_PER_DAY + 2) * US_PER_DAY, &drift) != ERR_OK)
-		tell(d, FOUND_BAD, "sums", "not compared: %s", db_last_message(conn));
-	else
-		tell(d, drift == 0 ? FOUND_GOOD : FOUND_BAD, "sums",
-			drift == 0 ? "every sum equals its events (%lld differences)"
-				   : "%lld differ from their events; see usage_drift() in the database",
-			(long long)drift);
+	if (sums)
+		check_sums(d, conn, db.schema_version);
 }
 
 static int check(const struct config *c, bool sums)

@@ -65,11 +65,13 @@ void start_log(const struct config *c)
 
 bool start_database_open(const struct config *c, struct start_database *ret)
 {
+	static struct db_gate gate;
 	struct start_database d = {.settings = {.url = c->database_url,
 					   .statement_us = c->db_statement_ms * US_PER_MS,
 					   .connect_us = CONNECT_US,
 					   .application_name = "llmlab",
-					   .prepare = c->db_prepare}};
+					   .prepare = c->db_prepare,
+					   .gate = &gate}};
 	if (c->database_url[0] == '\0') {
 		char message[512] = "";
 		LOG_INFO("private database starting", LOG_S("data_dir", c->data_dir));

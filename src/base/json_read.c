@@ -363,7 +363,8 @@ static const char *const *keep_literals(
 static enum err refuse_syntax(const struct scan *s, const struct rewrite *r, const json_error_t *error)
 {
 	const enum json_error_code code = json_error_code(error);
-	if (code == json_error_out_of_memory)
+	/* Where jansson has no memory for a value it gives no reason at all. */
+	if (code == json_error_out_of_memory || code == json_error_unknown)
 		return refuse_memory(s->p);
 	/* jansson tells how many bytes it has taken, up to the end of the token that it did not like. */
 	const size_t taken = error->position > 0 ? (size_t)error->position : 1;
@@ -385,7 +386,7 @@ static enum err parse_scanned(struct json_doc *doc, const struct scan *s, struct
 		if (literals == NULL)
 			return refuse_memory(s->p);
 	}
-	json_error_t error;
+	json_error_t error = {.text = ""}; /* jansson leaves the code as it is where it gives no reason */
 	json_t *const root = s->n_literals > 0 ? json_loadb(r.text, r.length, JSON_REJECT_DUPLICATES, &error)
 					       : json_loadb(s->data, s->n, JSON_REJECT_DUPLICATES, &error);
 	if (root == NULL)

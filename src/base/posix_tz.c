@@ -167,7 +167,10 @@ static int year_of(int64_t at)
 	return calendar_date((int32_t)day).year;
 }
 
-/* Changes can lie days outside the year that they are told in, so the years beside it are looked at, too. */
+/* Changes can lie days outside the year that they are told in, and the two of a year beside each other, so that the
+ * last one before an instant can be told as early as two years before it, and the next one two years after. */
+#define YEARS_BESIDE 2
+
 int32_t posix_tz_offset_at(const struct posix_tz *tz, int64_t at)
 {
 	if (!tz->has_dst)
@@ -175,7 +178,7 @@ int32_t posix_tz_offset_at(const struct posix_tz *tz, int64_t at)
 	const int year = year_of(at);
 	int64_t latest = INT64_MIN;
 	int32_t offset = tz->standard_offset;
-	for (int y = year - 1; y <= year + 1; y++) {
+	for (int y = year - YEARS_BESIDE; y <= year + YEARS_BESIDE; y++) {
 		const int64_t begin = change_at(&tz->dst_begin, y, tz->standard_offset);
 		const int64_t end = change_at(&tz->dst_end, y, tz->dst_offset);
 		if (end <= at && end >= latest) {
@@ -197,7 +200,7 @@ int64_t posix_tz_next(const struct posix_tz *tz, int64_t at)
 		return INT64_MAX;
 	const int year = year_of(at);
 	int64_t next = INT64_MAX;
-	for (int y = year - 1; y <= year + 1; y++) {
+	for (int y = year - YEARS_BESIDE; y <= year + YEARS_BESIDE; y++) {
 		const int64_t changes[] = {change_at(&tz->dst_begin, y, tz->standard_offset),
 			change_at(&tz->dst_end, y, tz->dst_offset)};
 		for (size_t i = 0; i < 2; i++) {

@@ -27,6 +27,24 @@ struct price_index {
 	size_t n_patterns;
 };
 
+/* glibc takes memory to match, so matching can fail; a result beside the answer would have to pass through every rule of rules. */
+static _Thread_local bool starved;
+
+bool match_regex(const regex_t *regex, const char *text)
+{
+	const int rc = regexec(regex, text, 0, NULL, 0);
+	if (rc != 0 && rc != REG_NOMATCH)
+		starved = true;
+	return rc == 0;
+}
+
+bool match_starved(void)
+{
+	const bool was = starved;
+	starved = false;
+	return was;
+}
+
 static bool holds_suffix(const char *suffix, const char *name)
 {
 	const size_t length = strlen(name);
@@ -55,7 +73,7 @@ bool match_rule_holds(const struct match_rule *r, const char *name)
 	case MATCH_CONTAINS:
 		return strstr(name, r->text) != NULL;
 	case MATCH_REGEX:
-		return regexec(r->regex, name, 0, NULL, 0) == 0;
+		return match_regex(r->regex, name);
 	case MATCH_ALL:
 		return holds_all(r, name);
 	case MATCH_ANY:
@@ -143,7 +161,10 @@ const struct price_record *price_index_find(
 		return NULL;
 	const struct price_record *const r = &index->records[best];
 	const struct match_rule *const rule = match_first(r->match, r->n_match, name);
-	CHECK(rule != NULL);
+	if (rule == NULL) {
+		CHECK(starved);
+		return NULL;
+	}
 	*ret_kind = rule->kind;
 	return r;
 }

@@ -152,7 +152,10 @@ struct price_match price_find_own(const struct catalogue *c, const struct price_
 	struct price_names names;
 	if (n_overrides > 0 && price_names_read(c, provider_text, model, base_url, &names))
 		own = own_price(overrides, n_overrides, &names);
-	*ret_own = own != NULL;
+	const bool starved = match_starved() || m.starved;
+	*ret_own = own != NULL && !starved;
+	if (starved)
+		return (struct price_match){.starved = true};
 	return own != NULL ? (struct price_match){.provider = m.provider, .record = own} : m;
 }
 
@@ -163,6 +166,10 @@ enum err price_event(const struct catalogue *c, const struct price_record *const
 	const struct price_match m =
 		price_find_own(c, overrides, n_overrides, q->provider, q->model, q->base_url, &own);
 	enum err e;
+	if (m.starved) {
+		problem_set(p, ERR_NO_MEMORY, "There is not enough memory to find the price now");
+		return ERR_NO_MEMORY;
+	}
 	if (m.record == NULL) {
 		e = usage_check(q->usage, p);
 		if (e == ERR_OK)

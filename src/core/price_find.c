@@ -72,7 +72,7 @@ static const struct provider *provider_by_url(const struct catalogue *c, const c
 		return NULL;
 	for (size_t i = 0; i < c->n_providers; i++) {
 		const regex_t *const pattern = c->providers[i].url_regex;
-		if (pattern != NULL && regexec(pattern, url, 0, NULL, 0) == 0)
+		if (pattern != NULL && match_regex(pattern, url))
 			return &c->providers[i];
 	}
 	return NULL;
@@ -173,6 +173,14 @@ static struct price_match find(
 	return m;
 }
 
+static struct price_match find_or_starve(
+	const struct catalogue *c, const char *provider_text, const char *model, const char *base_url)
+{
+	(void)match_starved();
+	const struct price_match m = find(c, provider_text, model, base_url);
+	return match_starved() ? (struct price_match){.starved = true} : m;
+}
+
 /* Appends the text and a separator that no name holds; false when there is no room left. */
 static bool key_add(char *key, size_t *n, const char *text)
 {
@@ -194,10 +202,11 @@ struct price_match price_find(
 			  key_add(key, &n, model) && key_add(key, &n, base_url == NULL ? "" : base_url);
 	struct price_match m;
 	if (c->memo == NULL || !fits)
-		return find(c, provider_text, model, base_url);
+		return find_or_starve(c, provider_text, model, base_url);
 	if (price_memo_get(c->memo, key, n, &m))
 		return m;
-	m = find(c, provider_text, model, base_url);
-	price_memo_put(c->memo, key, n, &m);
+	m = find_or_starve(c, provider_text, model, base_url);
+	if (!m.starved)
+		price_memo_put(c->memo, key, n, &m);
 	return m;
 }

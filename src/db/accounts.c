@@ -25,7 +25,7 @@ static const struct db_stmt IS_SMALL = {"accounts_is_small",
 	"$2"
 	" AND (SELECT count(*) FROM (SELECT FROM event_keys WHERE user_id = $1 LIMIT $2::bigint + 1) AS t) "
 	"<= $2"
-	" AND (SELECT count(*) FROM (SELECT FROM usage_set_15m WHERE user_id = $1 LIMIT $2::bigint + 1) AS "
+	" AND (SELECT count(*) FROM (SELECT FROM usage_set_model_15m WHERE user_id = $1 LIMIT $2::bigint + 1) AS "
 	"t) <= $2"
 	" AND (SELECT count(*) FROM (SELECT FROM usage_model_15m WHERE user_id = $1 LIMIT $2::bigint + 1) AS "
 	"t)"
@@ -76,7 +76,7 @@ static const struct db_stmt PURGE_PIECES[] = {
 				  "user_id = $1 LIMIT 5000) AS p"
 				  " WHERE e.user_id = $1 AND e.occurred_at = p.occurred_at AND e.id = p.id"},
 	PIECE("event_keys", "event_keys"),
-	PIECE("usage_set_15m", "usage_set_15m"),
+	PIECE("usage_set_model_15m", "usage_set_model_15m"),
 	PIECE("usage_model_15m", "usage_model_15m"),
 	PIECE("usage_sets", "usage_sets"),
 	PIECE("repricing_changes", "repricing_changes"),

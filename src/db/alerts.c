@@ -27,13 +27,16 @@ static const struct db_stmt MISSING = {"alerts_missing",
 	" WHERE a.user_id = t.user_id AND a.budget_id = t.budget_id AND a.period_day = t.day"
 	" AND a.threshold = t.threshold)"};
 
-/* No row: told already, or the budget is gone. Its row is held so that it cannot go meanwhile. */
+/* No row: told already, or the budget or the account is gone. Its row is held so that it cannot go meanwhile.
+ */
 static const struct db_stmt INSERT_BUDGET = {"alerts_insert_budget",
 	"INSERT INTO alerts (user_id, id, kind, budget_id, budget_name, period_day, period_start, period_end,"
 	" threshold, spend, amount, created_at)"
 	" SELECT $1::uuid, $2::uuid, 'budget.threshold', $3::uuid, $4::text, $5::date, $6::timestamptz,"
 	" $7::timestamptz, $8::smallint, $9::numeric, $10::numeric, $11::timestamptz"
-	" FROM budgets WHERE user_id = $1 AND id = $3 FOR KEY SHARE ON CONFLICT DO NOTHING RETURNING id"};
+	" FROM budgets WHERE user_id = $1 AND id = $3 AND EXISTS (SELECT FROM users WHERE id = $1 AND "
+	"deleted_at IS NULL)"
+	" FOR KEY SHARE ON CONFLICT DO NOTHING RETURNING id"};
 
 /* No row: told already, the account is gone, or it was told of so many (ALERT_MODELS_MAX) that this is no
  * news. */
@@ -41,23 +44,26 @@ static const struct db_stmt INSERT_BUDGET = {"alerts_insert_budget",
 static const struct db_stmt INSERT_MODEL = {"alerts_insert_model",
 	"INSERT INTO alerts (user_id, id, kind, provider, model, created_at)"
 	" SELECT $1::uuid, $2::uuid, 'model.unpriced', $3::text, $4::text, $5::timestamptz FROM users"
-	" WHERE users.id = $1 AND " MODELS_TOLD " < 1000 ON CONFLICT DO NOTHING RETURNING id"};
+	" WHERE users.id = $1 AND deleted_at IS NULL AND " MODELS_TOLD
+	" < 1000 ON CONFLICT DO NOTHING RETURNING id"};
 
 /* From name to name through the index of what has no price, so that a name's many quarters of an hour cost
  * one step. */
 #define NEXT_NAME "SELECT provider, model FROM usage_model_15m WHERE user_id = u.id AND unpriced_calls > 0"
 #define ONE_NAME  " ORDER BY provider, model LIMIT 1"
 static const struct db_stmt UNPRICED = {"alerts_unpriced",
-	"SELECT u.id, m.provider, m.model FROM unnest($1::uuid[]) AS u (id) CROSS JOIN LATERAL ("
+	"SELECT u.id, m.provider, m.model FROM users AS u CROSS JOIN LATERAL ("
 	"WITH RECURSIVE names AS ((" NEXT_NAME ONE_NAME ") UNION ALL SELECT x.provider, x.model FROM names"
 	" CROSS JOIN LATERAL (" NEXT_NAME " AND (provider, model) > (names.provider, names.model)" ONE_NAME
 	") AS x) SELECT provider, model FROM names) AS m"
-	" WHERE (SELECT count(*) FROM alerts WHERE user_id = u.id AND kind = 'model.unpriced') < 1000"
+	" WHERE u.id = ANY ($1::uuid[]) AND u.deleted_at IS NULL"
+	" AND (SELECT count(*) FROM alerts WHERE user_id = u.id AND kind = 'model.unpriced') < 1000"
 	" AND NOT EXISTS (SELECT FROM alerts AS a WHERE a.user_id = u.id AND a.kind = 'model.unpriced'"
 	" AND a.provider = m.provider AND a.model = m.model) LIMIT 200"};
 
-static const struct db_stmt USERS = {"alerts_users",
-	"SELECT id FROM users WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2::integer"};
+static const struct db_stmt USERS = {
+	"alerts_users", "SELECT id FROM users WHERE deleted_at IS NULL AND ($1::uuid IS NULL OR id > $1) "
+			"ORDER BY id LIMIT $2::integer"};
 
 #define ALERT_COLUMNS                                                                                        \
 	"id, kind, budget_id, budget_name, period_day, period_start, period_end, threshold, spend, amount,"  \

@@ -40,7 +40,7 @@ static const struct db_stmt DROP_OLD = {
 
 static const struct db_stmt DUE = {"anomaly_scans_due",
 	"SELECT u.id, u.timezone FROM users AS u LEFT JOIN anomaly_scans AS s ON s.user_id = u.id"
-	" WHERE (s.scanned_at IS NULL OR s.scanned_at < $2)"
+	" WHERE u.deleted_at IS NULL AND (s.scanned_at IS NULL OR s.scanned_at < $2)"
 	" AND EXISTS (SELECT FROM usage_hour AS h WHERE h.user_id = u.id AND h.bucket >= $1)"
 	" ORDER BY s.scanned_at NULLS FIRST, u.id LIMIT $3::integer"};
 
@@ -48,7 +48,8 @@ static const struct db_stmt LOCK = {"anomaly_scans_lock",
 	"SELECT pg_try_advisory_xact_lock(hashtext('llmlab anomaly scan'), hashtext($1::text))"};
 
 static const struct db_stmt CLAIM = {"anomaly_scans_claim",
-	"INSERT INTO anomaly_scans AS s (user_id, scanned_at) SELECT id, $3 FROM users WHERE id = $1"
+	"INSERT INTO anomaly_scans AS s (user_id, scanned_at) SELECT id, $3 FROM users WHERE id = $1 AND "
+	"deleted_at IS NULL"
 	" ON CONFLICT (user_id) DO UPDATE SET scanned_at = excluded.scanned_at WHERE s.scanned_at < $2 "
 	"RETURNING 1"};
 

@@ -52,7 +52,7 @@ static const struct db_stmt OF_USERS = {"budgets_of_users",
 	"','), hard,"
 	" b.created_at, b.updated_at, b.user_id, u.timezone FROM budgets AS b JOIN users AS u ON u.id = "
 	"b.user_id"
-	" WHERE b.user_id = ANY ($1::uuid[]) ORDER BY b.user_id, b.id"};
+	" WHERE b.user_id = ANY ($1::uuid[]) AND u.deleted_at IS NULL ORDER BY b.user_id, b.id"};
 
 /* A scope is "tag.<key>" from the fifth character on. */
 #define OF_CALL                                                                                              \
@@ -72,10 +72,10 @@ static const struct db_stmt HOLD_OF_CALL = {"budgets_hold_of_call", OF_CALL " FO
 #define LEVEL(table, columns, lo, hi)                                                                        \
 	"SELECT " columns ", cost, unpriced_calls FROM " table " WHERE user_id = s.user_id AND bucket >= "   \
 	"s." lo " AND bucket < s." hi
-#define LEVELS(kind, columns)                                                                                \
-	"span AS s CROSS JOIN LATERAL (" LEVEL(                                                              \
-		kind "_day", columns, "first_day", "end_day") " UNION ALL " LEVEL(kind "_15m", columns,      \
-		"lo", "first_day") " UNION ALL " LEVEL(kind "_15m", columns, "end_day", "hi") ") AS t"
+#define LEVELS(days, quarters, columns)                                                                      \
+	"span AS s CROSS JOIN LATERAL (" LEVEL(days, columns, "first_day", "end_day") " UNION ALL " LEVEL(   \
+		quarters, columns, "lo", "first_day") " UNION ALL " LEVEL(quarters, columns, "end_day",      \
+		"hi") ") AS t"
 #define WINDOWS                                                                                              \
 	"span AS MATERIALIZED (SELECT * FROM unnest($4::uuid[], $5::timestamptz[], $6::timestamptz[],"       \
 	" $7::timestamptz[], $8::timestamptz[], $9::boolean[], $10::boolean[]) WITH ORDINALITY"              \
@@ -85,7 +85,7 @@ static const struct db_stmt HOLD_OF_CALL = {"budgets_hold_of_call", OF_CALL " FO
 #define MODEL_SUMS                                                                                           \
 	"SELECT w.n, m.cost, m.unpriced_calls FROM (SELECT s.i, provider, model, project, sum(cost) AS "     \
 	"cost,"                                                                                              \
-	" sum(unpriced_calls) AS unpriced_calls FROM " LEVELS("usage_model",                                 \
+	" sum(unpriced_calls) AS unpriced_calls FROM " LEVELS("usage_model_day", "usage_model_15m",          \
 		"provider, model, project") " WHERE s.by_model GROUP BY s.i, provider, model, project) AS "  \
 					    "m CROSS JOIN LATERAL (VALUES ('', ''),"                         \
 					    " ('provider', m.provider), ('model', m.model), ('project', "    \
@@ -101,10 +101,10 @@ static const struct db_stmt HOLD_OF_CALL = {"budgets_hold_of_call", OF_CALL " FO
 	"by_set)) AS u ON u.user_id = w.user_id AND u.dimension = w.dimension AND u.value = w.value)"
 #define SET_SUMS                                                                                             \
 	"SELECT q.n, m.cost, m.unpriced_calls FROM (SELECT s.i, set_id, sum(cost) AS cost,"                  \
-	" sum(unpriced_calls) AS unpriced_calls FROM " LEVELS(                                               \
-		"usage_set", "set_id") " JOIN (SELECT DISTINCT id FROM meant) AS d ON d.id = t.set_id "      \
-				       "WHERE s.by_set GROUP BY s.i, set_id)"                                \
-				       " AS m JOIN meant AS q ON q.i = m.i AND q.id = m.set_id"
+	" sum(unpriced_calls) AS unpriced_calls FROM " LEVELS("usage_set_day", "usage_set_model_15m",        \
+		"set_id") " JOIN (SELECT DISTINCT id FROM meant) AS d ON d.id = t.set_id "                   \
+			  "WHERE s.by_set GROUP BY s.i, set_id)"                                             \
+			  " AS m JOIN meant AS q ON q.i = m.i AND q.id = m.set_id"
 #define HELD                                                                                                 \
 	"SELECT user_id, f.dimension, f.value, sum(amount) AS amount FROM reservations CROSS JOIN LATERAL"   \
 	" (VALUES ('', ''), ('provider', provider), ('model', model), ('project', project),"                 \

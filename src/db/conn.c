@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,7 @@
 
 #define BACKOFF_MIN_US		   (50 * US_PER_MS)
 #define BACKOFF_MAX_US		   (1 * US_PER_SECOND)
+#define GATE_US			   (100 * US_PER_MS)
 #define IDLE_IN_TRANSACTION_MIN_US (10 * US_PER_SECOND)
 #define TRANSACTION_ATTEMPTS	   3
 #define COPY_CHUNK_BYTES	   (256 * 1024)
@@ -323,8 +325,43 @@ static void on_notice(void *arg, const char *message)
 	LOG_DEBUG("database notice", LOG_S("message", message));
 }
 
+/* The moment of the next attempt of all: a tenth of a second on, or up to a half more. */
+static int64_t after_a_pause(int64_t now_us)
+{
+	uint32_t random;
+	random_bytes(&random, sizeof random);
+	return now_us + GATE_US + (int64_t)random % (GATE_US / 2);
+}
+
+/* Whether this connection may try now. A closed gate lets one through, and then none for a pause. */
+static bool may_connect(struct db_conn *c, int64_t now_us)
+{
+	if (!c->settings.gate)
+		return now_us >= c->not_before_us;
+	int64_t next_us = atomic_load(&c->settings.gate->next_mono_us);
+	return next_us == 0 ||
+	       (now_us >= next_us && atomic_compare_exchange_strong(&c->settings.gate->next_mono_us, &next_us,
+					     after_a_pause(now_us)));
+}
+
+static void open_gate(struct db_conn *c)
+{
+	if (c->settings.gate)
+		atomic_store(&c->settings.gate->next_mono_us, 0);
+}
+
+/* One that is closed stays as it is: its next moment was set when the attempt began. */
+static void close_gate(struct db_conn *c)
+{
+	int64_t open = 0;
+	if (c->settings.gate)
+		atomic_compare_exchange_strong(
+			&c->settings.gate->next_mono_us, &open, after_a_pause(clock_mono_us()));
+}
+
 static void back_off(struct db_conn *c)
 {
+	close_gate(c);
 	c->backoff_us = c->backoff_us == 0 ? BACKOFF_MIN_US : 2 * c->backoff_us;
 	if (c->backoff_us > BACKOFF_MAX_US)
 		c->backoff_us = BACKOFF_MAX_US;
@@ -484,7 +521,7 @@ static enum err set_up_session(struct db_conn *c)
 static enum err connect_within(struct db_conn *c, int64_t limit_us)
 {
 	const int64_t now_us = clock_mono_us();
-	if (now_us < c->not_before_us)
+	if (!may_connect(c, now_us))
 		return ERR_DATABASE_UNAVAILABLE;
 	const int64_t deadline_us =
 		now_us + (limit_us < c->settings.connect_us ? limit_us : c->settings.connect_us);
@@ -502,6 +539,7 @@ static enum err connect_within(struct db_conn *c, int64_t limit_us)
 	c->counted = true;
 	c->backoff_us = 0;
 	c->not_before_us = 0;
+	open_gate(c);
 	clear_failure(c);
 	if (c->down)
 		LOG_INFO("database recovered", LOG_S("connection", c->settings.application_name));
@@ -711,9 +749,10 @@ static int send_statement(struct db_conn *c, const struct db_stmt *stmt, const s
 {
 	const int n = p ? p->n : 0;
 	const char *const *const values = p ? p->values : NULL;
+	const int *const lengths = p ? p->lengths : NULL, *const formats = p ? p->formats : NULL;
 	if (c->settings.prepare)
-		return PQsendQueryPrepared(c->pg, stmt->name, n, values, NULL, NULL, 0);
-	return PQsendQueryParams(c->pg, stmt->sql, n, NULL, values, NULL, NULL, 0);
+		return PQsendQueryPrepared(c->pg, stmt->name, n, values, lengths, formats, 0);
+	return PQsendQueryParams(c->pg, stmt->sql, n, NULL, values, lengths, formats, 0);
 }
 
 static void log_stale(const struct db_conn *c, const struct db_stmt *stmt)

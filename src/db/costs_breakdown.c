@@ -65,9 +65,9 @@ static const struct db_stmt BY_MODEL[2][2] =
 	"($9::text IS NULL OR s.project = $9) AND ($14::text IS NULL OR s.customer = $14)"                   \
 	" AND ($15::uuid IS NULL OR s.api_key_id = $15) AND ($16::jsonb IS NULL OR s.tags @> $16)"
 #define NAME_FILTER " AND ($7::text IS NULL OR provider = $7) AND ($8::text IS NULL OR model = $8)"
-#define SET_LEVELS(part, in)                                                                                 \
-	part(in("$3", "$4", "usage_set_day", NAME_FILTER)) " UNION ALL " part(                               \
-		IN_MANY("$5", "$6", "usage_set_15m", NAME_FILTER))
+#define SET_LEVELS(part, in, days, days_filter)                                                              \
+	part(in("$3", "$4", days, days_filter)) " UNION ALL " part(                                          \
+		IN_MANY("$5", "$6", "usage_set_model_15m", NAME_FILTER))
 #define SET_EVENTS(part) " UNION ALL " part(EVENTS_IN("$20", "$21", "set_id, provider, model", NAME_FILTER))
 /* The sets that the filter lets through, with what they are as groups. The arrays make the planner believe in
  * ten of them, and so read each stretch once; believing in one it might read a stretch again for each set. */
@@ -90,10 +90,17 @@ static const struct db_stmt BY_MODEL[2][2] =
 		"$12", "d.v2") " AS v2, " WHOLE_VALUE("$13",                                                 \
 		"d.v3") " AS v3, " ADD_UP " FROM (" parts                                                    \
 			") AS t JOIN d ON d.id = t.set_id GROUP BY 1, 2, 3, 4")
-#define WHOLE_LEVELS(in) SET_LEVELS(WHOLE_PART, in)
+#define WHOLE_LEVELS(in) SET_LEVELS(WHOLE_PART, in, "usage_set_model_day", NAME_FILTER)
+/* The same where nothing is asked about providers and models: their days have fewer rows. */
+#define NAMELESS_PART(from)                                                                                  \
+	"SELECT " INTERVAL ", t.set_id, NULL::text AS provider, NULL::text AS model, " ADD_UP from           \
+	" GROUP BY 1, 2"
+#define NAMELESS_LEVELS(in) SET_LEVELS(NAMELESS_PART, in, "usage_set_day", "")
 
+static const struct db_stmt BY_SET_AND_MODEL[2][2] =
+	STATEMENTS("costs_breakdown_set_model", WHOLE_OF, WHOLE_LEVELS, SET_EVENTS(WHOLE_PART));
 static const struct db_stmt BY_SET[2][2] =
-	STATEMENTS("costs_breakdown_set", WHOLE_OF, WHOLE_LEVELS, SET_EVENTS(WHOLE_PART));
+	STATEMENTS("costs_breakdown_set", WHOLE_OF, NAMELESS_LEVELS, SET_EVENTS(NAMELESS_PART));
 
 /* In many there are nearly as many as rows, so that these are joined first; so they are where only some sets
  * are asked for. */
@@ -103,10 +110,16 @@ static const struct db_stmt BY_SET[2][2] =
 		"$13", "d.v3") " AS v3, " ADD_UP from " JOIN d ON d.id = t.set_id GROUP BY 1, 2, 3, 4"
 #define JOINED_OF(parts)                                                                                     \
 	RANKED(THE_SETS "SELECT i, v1, v2, v3, " ADD_UP " FROM (" parts ") AS t GROUP BY i, v1, v2, v3")
-#define JOINED_LEVELS(in) SET_LEVELS(JOINED_PART, in)
+#define JOINED_LEVELS(in) SET_LEVELS(JOINED_PART, in, "usage_set_model_day", NAME_FILTER)
+#define JOINED_NAMELESS_PART(from)                                                                           \
+	"SELECT " INTERVAL ", d.v1, d.v2, d.v3, " ADD_UP from " JOIN d ON d.id = t.set_id GROUP BY 1, 2, "   \
+	"3, 4"
+#define JOINED_NAMELESS_LEVELS(in) SET_LEVELS(JOINED_NAMELESS_PART, in, "usage_set_day", "")
 
-static const struct db_stmt OF_SETS[2][2] =
-	STATEMENTS("costs_breakdown_of_sets", JOINED_OF, JOINED_LEVELS, SET_EVENTS(JOINED_PART));
+static const struct db_stmt OF_SETS_AND_MODELS[2][2] =
+	STATEMENTS("costs_breakdown_of_sets_model", JOINED_OF, JOINED_LEVELS, SET_EVENTS(JOINED_PART));
+static const struct db_stmt OF_SETS[2][2] = STATEMENTS(
+	"costs_breakdown_of_sets", JOINED_OF, JOINED_NAMELESS_LEVELS, SET_EVENTS(JOINED_NAMELESS_PART));
 
 /* ---- from a question to a statement ---- */
 
@@ -158,16 +171,22 @@ static void param_sets(struct db_params *p, const struct usage_breakdown *b, con
 		db_param_text(p, i < b->n_groups ? b->groups[i].tag_key : NULL);
 }
 
+static bool needs_names(const struct usage_breakdown *b, const struct usage_filter *f)
+{
+	return f->provider || f->model || groups_by(b, USAGE_BY_PROVIDER) || groups_by(b, USAGE_BY_MODEL);
+}
+
 static const struct db_stmt *statement(
-	bool sets, const struct usage_filter *f, const struct cut *cut, size_t n_starts)
+	const struct usage_breakdown *b, const struct usage_filter *f, const struct cut *cut, size_t n_starts)
 {
 	const bool many = cut->coarse.n > 1;
 	const bool ragged = cut->ragged.n > 0;
-	if (!sets)
+	const bool names = needs_names(b, f);
+	if (!needs_sets(b, f))
 		return STATEMENT(BY_MODEL, many, ragged);
 	if (n_starts > 2 || f->project || usage_filter_needs_sets(f))
-		return STATEMENT(OF_SETS, many, ragged);
-	return STATEMENT(BY_SET, many, ragged);
+		return names ? STATEMENT(OF_SETS_AND_MODELS, many, ragged) : STATEMENT(OF_SETS, many, ragged);
+	return names ? STATEMENT(BY_SET_AND_MODEL, many, ragged) : STATEMENT(BY_SET, many, ragged);
 }
 
 /* Parameters live in *arena until the caller releases it. */
@@ -197,7 +216,7 @@ static enum err run(struct db_conn *c, const struct uuid *user_id, const struct 
 	/* A text that could not be made would be NULL, which means "any". */
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
-	return db_run_planned(c, statement(sets, f, &cut, n_starts), &p, ret);
+	return db_run_planned(c, statement(b, f, &cut, n_starts), &p, ret);
 }
 
 /* ---- from rows to groups ---- */

@@ -60,12 +60,18 @@
 	"SELECT r.i, t.set_id, CASE WHEN $29::bool THEN t.provider END AS provider,"                         \
 	" CASE WHEN $30::bool THEN t.model END AS model, " ADD_UP from ONLY_MEANT " GROUP BY 1, 2, 3, 4"
 #define ONLY_MEANT " JOIN unnest(ARRAY(SELECT DISTINCT id FROM meant)) AS wanted (id) ON wanted.id = t.set_id"
-#define SET_ANSWERS                                                                                          \
-	"SELECT m.n, " USAGE_COLUMNS " FROM (" SET_PART(                                                     \
-		IN_PIECES("$13", "$14", "$15", "usage_set_day")) " UNION ALL " SET_PART(IN_PIECES("$16",     \
-		"$17", "$18", "usage_set_15m")) ") AS t JOIN meant AS m ON m.i = t.i AND m.id = t.set_id"    \
-						" AND (m.provider IS NULL OR m.provider = t.provider) AND "  \
-						"(m.model IS NULL OR m.model = t.model)"
+/* Without questions about providers and models the days have fewer rows. */
+#define NAMELESS_PART(from)                                                                                  \
+	"SELECT r.i, t.set_id, NULL::text AS provider, NULL::text AS model, " ADD_UP from ONLY_MEANT         \
+	" GROUP BY 1, 2"
+#define DAYS_BY_MODEL SET_PART(IN_PIECES("$13", "$14", "$15", "usage_set_model_day"))
+#define DAYS	      NAMELESS_PART(IN_PIECES("$13", "$14", "$15", "usage_set_day"))
+#define SET_ANSWERS(days)                                                                                    \
+	"SELECT m.n, " USAGE_COLUMNS " FROM (" days " UNION ALL " SET_PART(IN_PIECES(                        \
+		"$16", "$17", "$18", "usage_set_model_15m")) ") AS t JOIN meant AS m ON m.i = t.i"           \
+							     " AND m.id = t.set_id AND (m.provider IS NULL " \
+							     "OR m.provider = t.provider)"                   \
+							     " AND (m.model IS NULL OR m.model = t.model)"
 
 /* Each question by itself: there are few events at a ragged end. */
 #define RAGGED_ANSWERS                                                                                       \
@@ -83,11 +89,14 @@
 #define ANSWERS(with, answers) "WITH " with " SELECT n, " ADD_UP " FROM (" answers ") AS t GROUP BY n"
 
 static const struct db_stmt MODEL_TOTALS = {"costs_totals_model", ANSWERS(MODEL_QUESTIONS, MODEL_ANSWERS)};
-static const struct db_stmt TOTALS = {"costs_totals",
-	ANSWERS(MODEL_QUESTIONS ", " SET_QUESTIONS ", " MEANT, MODEL_ANSWERS " UNION ALL " SET_ANSWERS)};
-static const struct db_stmt TOTALS_RAGGED = {
-	"costs_totals_ragged", ANSWERS(MODEL_QUESTIONS ", " SET_QUESTIONS ", " MEANT,
-				       MODEL_ANSWERS " UNION ALL " SET_ANSWERS " UNION ALL " RAGGED_ANSWERS)};
+/* Whether any question names a provider or a model. */
+#define SETS_OF(answers)                                                                                     \
+	ANSWERS(MODEL_QUESTIONS ", " SET_QUESTIONS ", " MEANT, MODEL_ANSWERS " UNION ALL " answers)
+static const struct db_stmt TOTALS[2] = {{"costs_totals", SETS_OF(SET_ANSWERS(DAYS))},
+	{"costs_totals_names", SETS_OF(SET_ANSWERS(DAYS_BY_MODEL))}};
+static const struct db_stmt TOTALS_RAGGED[2] = {
+	{"costs_totals_ragged", SETS_OF(SET_ANSWERS(DAYS) " UNION ALL " RAGGED_ANSWERS)},
+	{"costs_totals_names_ragged", SETS_OF(SET_ANSWERS(DAYS_BY_MODEL) " UNION ALL " RAGGED_ANSWERS)}};
 
 enum { COLUMN_QUESTION, COLUMN_SUMS };
 
@@ -216,7 +225,9 @@ static enum err run(struct db_conn *c, const struct uuid *user_id, const struct 
 	/* A text that could not be made would be NULL, which means "any". */
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
-	return db_run_planned(c, ragged ? &TOTALS_RAGGED : of_sets.n > 0 ? &TOTALS : &MODEL_TOTALS, &p, ret);
+	const bool names = of_sets.by_provider || of_sets.by_model;
+	const struct db_stmt *const sets = ragged ? &TOTALS_RAGGED[names] : &TOTALS[names];
+	return db_run_planned(c, ragged || of_sets.n > 0 ? sets : &MODEL_TOTALS, &p, ret);
 }
 
 enum err costs_totals(struct db_conn *c, const struct uuid *user_id, const struct usage_question *questions,

@@ -35,7 +35,7 @@ static const struct db_stmt WAITING = {"waiting_usage_find",
 	" array_agg(input_tokens) AS d, array_agg(output_tokens) AS e, array_agg(cache_read_tokens) AS f,"
 	" array_agg(cache_write_tokens) AS g, array_agg(cache_write_1h_tokens) AS h,"
 	" array_agg(reasoning_tokens) AS i, array_agg(standard_cost) AS j"
-	" FROM (SELECT * FROM usage_set_day WHERE user_id = $1 AND bucket >= $2 AND bucket < $3"
+	" FROM (SELECT * FROM usage_set_model_day WHERE user_id = $1 AND bucket >= $2 AND bucket < $3"
 	" ORDER BY bucket DESC, set_id DESC, provider DESC, model DESC LIMIT $4::integer) newest"
 	" GROUP BY set_id) u"
 	" CROSS JOIN LATERAL (SELECT project, tags FROM usage_sets WHERE user_id = $1 AND id = u.set_id"

@@ -58,7 +58,8 @@ static const struct db_stmt PAGE_TO_CHANGE = {"repricing_page_locked", PAGE(" FO
 	" events_examined, events_changed, range_old_cost, range_new_cost, created_at, finished_at, "        \
 	"catalogue_number"
 static const struct db_stmt LOCK = {"repricing_lock",
-	"SELECT " COLUMNS " FROM repricings WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE"};
+	"SELECT " COLUMNS " FROM repricings WHERE user_id = $1 AND id = $2"
+	" AND EXISTS (SELECT FROM users WHERE id = $1 AND deleted_at IS NULL) FOR NO KEY UPDATE"};
 
 /* One server at a time prices a user's backlog; held to the end of the transaction, so that a pooler in
  * between does no harm. */
@@ -123,7 +124,7 @@ static const struct db_stmt INSERT = {"repricings_insert",
 	" $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING created_at"};
 /* One request of a user counts after the other. */
 static const struct db_stmt HOLD_USER = {
-	"repricings_hold_user", "SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE"};
+	"repricings_hold_user", "SELECT 1 FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"};
 static const struct db_stmt COUNT_RUNNING = {"repricings_count_running",
 	"SELECT count(*) FROM repricings WHERE user_id = $1 AND state = "
 	"'running' AND (kind = 'automatic') = $2::boolean"};
@@ -140,14 +141,16 @@ static const struct db_stmt LIST = {"repricings_list",
 /* First whose user has waited longest for any of his; of these, the one that has. */
 static const struct db_stmt NEXT = {"repricings_next",
 	"SELECT " COLUMNS " FROM repricings AS r WHERE state = 'running' AND catalogue_number <= $3::bigint"
-	" AND (holder = $2::bigint OR progress_at < now() - $1::bigint * interval '1 microsecond')"
+	" AND (holder = $2::bigint OR progress_at < now() - $1::bigint * interval '1 microsecond') AND "
+	"r.user_id <> ALL " DELETED_USERS
 	" ORDER BY (SELECT max(progress_at) FROM repricings WHERE user_id = r.user_id AND state = "
 	"'running'), progress_at"
 	" LIMIT 1"};
 static const struct db_stmt FAIL_ABANDONED = {"repricings_fail_abandoned",
 	"UPDATE repricings SET state = 'failed', finished_at = now() WHERE state = 'running' AND "
 	"catalogue_number > $2::bigint"
-	" AND progress_at < now() - $1::bigint * interval '1 microsecond' RETURNING 1"};
+	" AND progress_at < now() - $1::bigint * interval '1 microsecond' AND user_id <> ALL " DELETED_USERS
+	" RETURNING 1"};
 static const struct db_stmt FIND_CATALOGUE = {
 	"repricing_find_catalogue", "SELECT number FROM price_catalogues WHERE version = $1"};
 static const struct db_stmt ADD_CATALOGUE = {"repricing_add_catalogue",
@@ -725,7 +728,10 @@ static enum err insert_within_limit(struct db_conn *c, void *arg)
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, &r->user_id);
 	r->stored = false;
-	enum err e = db_run(c, &HOLD_USER, &p, NULL);
+	PGresult *held SCOPE_RESULT = NULL;
+	enum err e = db_run(c, &HOLD_USER, &p, &held);
+	if (e == ERR_OK && db_rows(held) == 0)
+		return ERR_NOT_FOUND;
 	int64_t running = 0;
 	if (e == ERR_OK)
 		e = repricings_count_running(c, &r->user_id, false, &running);

@@ -15,4 +15,8 @@ static inline void scope_clear_result(PGresult **r)
 /* struct arena a SCOPE_ARENA; right before arena_init(). */
 #define SCOPE_ARENA __attribute__((cleanup(arena_release)))
 
+/* Accounts that were deleted, and whose data are still being removed (docs/adr/0008): jobs for everybody
+ * leave them alone, by user_id <> ALL of these. They are few, and read once for a statement. */
+#define DELETED_USERS "(ARRAY(SELECT id FROM users WHERE deleted_at IS NOT NULL))"
+
 #endif

@@ -9,7 +9,8 @@
 static const struct db_stmt LIST = {"spend_users_list",
 	"SELECT u.id, u.email, u.timezone, f.bucket FROM users AS u CROSS JOIN LATERAL"
 	" (SELECT min(bucket) AS bucket FROM usage_hour AS h WHERE h.user_id = u.id) AS f"
-	" WHERE u.id > $1 AND ($2::text IS NULL OR lower(u.email) = lower($2)) AND f.bucket IS NOT NULL"
+	" WHERE u.deleted_at IS NULL AND u.id > $1 AND ($2::text IS NULL OR lower(u.email) = lower($2)) AND "
+	"f.bucket IS NOT NULL"
 	" ORDER BY u.id LIMIT $3::integer"};
 
 enum err spend_users_list(struct db_conn *c, const struct uuid *after, const char *email, int limit,

@@ -41,10 +41,11 @@ static const struct db_stmt LIST = {"unpriced_list",
 /* In the order of the index, whatever its collation: the position is given back as it came. */
 #define NAMES	    "SELECT user_id, provider, model FROM usage_model_15m WHERE unpriced_calls > 0"
 #define NAMES_ORDER " GROUP BY user_id, provider, model ORDER BY user_id, provider, model LIMIT $4::integer"
-static const struct db_stmt ALL_NAMES = {
-	"unpriced_all_names", NAMES " AND (user_id, provider, model) > ($1::uuid, $2, $3)" NAMES_ORDER};
-static const struct db_stmt USER_NAMES = {
-	"unpriced_user_names", NAMES " AND user_id = $1::uuid AND (provider, model) > ($2, $3)" NAMES_ORDER};
+static const struct db_stmt ALL_NAMES = {"unpriced_all_names", NAMES
+	" AND (user_id, provider, model) > ($1::uuid, $2, $3) AND user_id <> ALL " DELETED_USERS NAMES_ORDER};
+static const struct db_stmt USER_NAMES = {"unpriced_user_names",
+	NAMES " AND user_id = $1::uuid AND (provider, model) > ($2, $3)"
+	      " AND EXISTS (SELECT FROM users WHERE id = $1 AND deleted_at IS NULL)" NAMES_ORDER};
 
 static struct unpriced_model read_name(const PGresult *r, int row, struct arena *arena)
 {

@@ -1,6 +1,7 @@
-/* Parameters and results of statements as C values, in PostgreSQL's text form. Exact both ways: nothing here
- * rounds, and a text from the database that is not what the column must hold is a broken promise of the
- * schema (CHECK), never a guess. Not responsible for sending or receiving (conn.c). */
+/* Parameters and results of statements as C values, in PostgreSQL's text form (large arrays in its binary
+ * one). Exact both ways: nothing here rounds, and a text from the database that is not what the column must
+ * hold is a broken promise of the schema (CHECK), never a guess. Not responsible for sending or receiving
+ * (conn.c). */
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "llmlab/base/check.h"
 #include "llmlab/base/decimal.h"
 #include "llmlab/db/conn.h"
+#include "llmlab/db/events.h"
 
 /* ---- parameters ---- */
 
@@ -21,6 +23,7 @@ void db_params_init(struct db_params *p, struct arena *arena)
 void db_param_text(struct db_params *p, const char *s)
 {
 	CHECK((size_t)p->n < sizeof p->values / sizeof p->values[0]);
+	p->formats[p->n] = 0;
 	p->values[p->n++] = s;
 }
 
@@ -127,6 +130,107 @@ void db_param_text_array(struct db_params *p, const char *const *v, size_t n)
 		*at = '\0';
 	}
 	db_param_text(p, text);
+}
+
+/* ---- binary arrays ----
+ * Of one dimension, without NULL elements: array_recv() in PostgreSQL's arrayfuncs.c. */
+
+/* pg_type.dat */
+enum { TYPE_INT8 = 20, TYPE_TEXT = 25, TYPE_TIMESTAMPTZ = 1184, TYPE_NUMERIC = 1700, TYPE_UUID = 2950 };
+#define DIMENSIONS_BYTES  12 /* number of dimensions, flags, type */
+#define DIMENSION_BYTES	  8  /* number of elements, first index */
+#define LENGTH_BYTES	  4
+#define POSTGRES_EPOCH_US 946684800000000LL
+
+static char *write_u32(char *at, uint32_t v)
+{
+	for (int shift = 24; shift >= 0; shift -= 8)
+		*at++ = (char)(v >> shift & 0xFF);
+	return at;
+}
+
+static char *write_u64(char *at, uint64_t v)
+{
+	return write_u32(write_u32(at, (uint32_t)(v >> 32)), (uint32_t)v);
+}
+
+/* Adds the parameter with room for n elements of so many bytes in all. Returns where they begin; NULL without
+ * memory. */
+static char *begin_array(struct db_params *p, uint32_t type, size_t n, size_t bytes)
+{
+	CHECK(n <= INT32_MAX && bytes <= (size_t)1 << 30);
+	char *const array = arena_alloc(p->arena, DIMENSIONS_BYTES + DIMENSION_BYTES + bytes);
+	db_param_text(p, array);
+	p->formats[p->n - 1] = 1;
+	if (!array)
+		return NULL;
+	char *at = write_u32(array, n > 0); /* none has no dimension */
+	at = write_u32(at, 0);
+	at = write_u32(at, type);
+	return n > 0 ? write_u32(write_u32(at, (uint32_t)n), 1) : at;
+}
+
+static void end_array(struct db_params *p, const char *end)
+{
+	p->lengths[p->n - 1] = (int)(end - p->values[p->n - 1]);
+}
+
+static void integers_binary(struct db_params *p, uint32_t type, const int64_t *v, size_t n, int64_t less)
+{
+	char *at = begin_array(p, type, n, n * (LENGTH_BYTES + sizeof *v));
+	if (!at)
+		return;
+	for (size_t i = 0; i < n; i++)
+		at = write_u64(write_u32(at, sizeof *v), (uint64_t)(v[i] - less));
+	end_array(p, at);
+}
+
+void db_param_i64_array_binary(struct db_params *p, const int64_t *v, size_t n)
+{
+	integers_binary(p, TYPE_INT8, v, n, 0);
+}
+
+void db_param_instant_array_binary(struct db_params *p, const int64_t *us, size_t n)
+{
+	integers_binary(p, TYPE_TIMESTAMPTZ, us, n, POSTGRES_EPOCH_US);
+}
+
+void db_param_uuid_array_binary(struct db_params *p, const struct uuid *v, size_t n)
+{
+	char *at = begin_array(p, TYPE_UUID, n, n * (LENGTH_BYTES + sizeof v->bytes));
+	if (!at)
+		return;
+	for (size_t i = 0; i < n; i++)
+		at = mempcpy(write_u32(at, sizeof v->bytes), v[i].bytes, sizeof v->bytes);
+	end_array(p, at);
+}
+
+void db_param_text_array_binary(struct db_params *p, const char *const *v, size_t n)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		bytes += LENGTH_BYTES + strlen(v[i]);
+	char *at = begin_array(p, TYPE_TEXT, n, bytes);
+	if (!at)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		const size_t len = strlen(v[i]);
+		at = mempcpy(write_u32(at, (uint32_t)len), v[i], len);
+	}
+	end_array(p, at);
+}
+
+void db_param_money_array_binary(struct db_params *p, const struct money *v, size_t n)
+{
+	char *at = begin_array(p, TYPE_NUMERIC, n, n * (LENGTH_BYTES + EVENTS_NUMERIC_MAX));
+	if (!at)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		uint8_t numeric[EVENTS_NUMERIC_MAX];
+		const size_t len = events_numeric(v[i], numeric);
+		at = mempcpy(write_u32(at, (uint32_t)len), numeric, len);
+	}
+	end_array(p, at);
 }
 
 /* ---- results ---- */

@@ -21,7 +21,7 @@ _Static_assert(WEBHOOK_CLAIMS_PER_USER == 2 && WEBHOOK_LEASE_US == 60000000 && W
 /* Asked all the time: one step into an index. */
 static const struct db_stmt ANY_DUE = {"webhook_outbox_any_due",
 	"SELECT EXISTS (SELECT FROM webhook_deliveries WHERE status = 'pending' AND next_attempt_at <= "
-	"now())"};
+	"now() AND user_id <> ALL " DELETED_USERS ")"};
 
 static const struct db_stmt LOCK = {
 	"webhook_outbox_lock", "SELECT pg_advisory_xact_lock(hashtextextended('llmlab webhook claims', 0))"};
@@ -45,8 +45,8 @@ static const struct db_stmt LOCK = {
 /* Among the first thousand that are due: cheap, and everything unless one user's queue fills them. */
 static const struct db_stmt CLAIM = {"webhook_outbox_claim",
 	"WITH first AS MATERIALIZED (SELECT user_id, id, next_attempt_at FROM webhook_deliveries"
-	" WHERE status = 'pending' AND next_attempt_at <= statement_timestamp() ORDER BY next_attempt_at, id "
-	"LIMIT 1000),"
+	" WHERE status = 'pending' AND next_attempt_at <= statement_timestamp() AND user_id <> "
+	"ALL " DELETED_USERS " ORDER BY next_attempt_at, id LIMIT 1000),"
 	" placed AS (SELECT user_id, id, next_attempt_at, row_number() OVER (PARTITION BY user_id ORDER BY "
 	"next_attempt_at,"
 	" id) AS place FROM first),"
@@ -55,7 +55,8 @@ static const struct db_stmt CLAIM = {"webhook_outbox_claim",
 
 static const struct db_stmt MORE_DUE = {"webhook_outbox_more_due",
 	"SELECT EXISTS (SELECT FROM webhook_deliveries WHERE status = 'pending'"
-	" AND next_attempt_at <= statement_timestamp() ORDER BY next_attempt_at, id OFFSET 1000)"};
+	" AND next_attempt_at <= statement_timestamp() AND user_id <> ALL " DELETED_USERS
+	" ORDER BY next_attempt_at, id OFFSET 1000)"};
 
 /* From user to user through the index, so that whoever stands behind a long queue has his turn too. */
 static const struct db_stmt CLAIM_BEHIND = {"webhook_outbox_claim_behind",
@@ -66,8 +67,8 @@ static const struct db_stmt CLAIM_BEHIND = {"webhook_outbox_claim_behind",
 	"NULL),"
 	" chosen AS MATERIALIZED (SELECT due.user_id, due.id FROM waiting AS w CROSS JOIN LATERAL ("
 	"SELECT d.user_id, d.id, d.next_attempt_at FROM webhook_deliveries AS d WHERE d.user_id = w.user_id"
-	" AND d.status = 'pending' AND d.next_attempt_at <= statement_timestamp()"
-	" ORDER BY d.next_attempt_at, d.id LIMIT " ROOM_OF(
+	" AND d.status = 'pending' AND d.next_attempt_at <= statement_timestamp() AND d.user_id <> "
+	"ALL " DELETED_USERS " ORDER BY d.next_attempt_at, d.id LIMIT " ROOM_OF(
 		"w.user_id") ") AS due"
 			     " ORDER BY due.next_attempt_at, due.id LIMIT $1::integer)" CLAIM_CHOSEN};
 
@@ -113,7 +114,8 @@ static const struct db_stmt COUNT = {"webhook_outbox_count",
 
 static const struct db_stmt OTHER_KEY = {"webhook_secrets_other_key",
 	"SELECT user_id, id, secret FROM webhooks WHERE (user_id, id) > ($2::uuid, $3::uuid)"
-	" AND split_part(secret, '.', 1) <> $1 ORDER BY user_id, id LIMIT $4::integer"};
+	" AND split_part(secret, '.', 1) <> $1 AND user_id <> ALL " DELETED_USERS
+	" ORDER BY user_id, id LIMIT $4::integer"};
 
 static const struct db_stmt REPLACE = {"webhook_secret_replace",
 	"UPDATE webhooks SET secret = $4 WHERE user_id = $1 AND id = $2 AND secret = $3"};

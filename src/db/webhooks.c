@@ -18,7 +18,7 @@ _Static_assert(WEBHOOKS_PER_USER_MAX == 20 && WEBHOOK_WAITING_MAX == 500 && WEBH
 
 /* Holding the user's row makes the count true when two requests create at once. */
 static const struct db_stmt LOCK_USER = {
-	"webhooks_lock_user", "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE"};
+	"webhooks_lock_user", "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"};
 
 static const struct db_stmt INSERT = {"webhooks_insert",
 	"INSERT INTO webhooks (user_id, id, name, url, events, format, secret, active)"
@@ -50,7 +50,7 @@ static const struct db_stmt DELETE_ONE = {
 static const struct db_stmt ENQUEUE = {"webhooks_enqueue",
 	"WITH held AS MATERIALIZED (SELECT id FROM webhooks WHERE user_id = $1 AND active AND $2 = ANY "
 	"(events)"
-	" FOR KEY SHARE),"
+	" AND EXISTS (SELECT FROM users WHERE id = $1 AND deleted_at IS NULL) FOR KEY SHARE),"
 	" placed AS (SELECT id, row_number() OVER (ORDER BY id) AS place, (SELECT count(*) FROM "
 	"webhook_deliveries AS d"
 	" WHERE d.user_id = $1 AND d.webhook_id = held.id AND d.status = 'pending') < 500 AS has_room FROM "

@@ -369,6 +369,18 @@ static const char *const *ranges_of(const struct route *r)
 	return strcmp(r->path, "/metrics") == 0 ? text : json;
 }
 
+/* Whether the media range, of n bytes, is given the weight 0: by the parameter "q", no other that ends so. */
+static bool has_weight_0(const char *range, size_t n)
+{
+	const char *const end = range + n;
+	for (const char *at = memchr(range, ';', n); at != NULL; at = memchr(at, ';', (size_t)(end - at))) {
+		at += 1 + strspn(at + 1, " \t");
+		if (strncasecmp(at, "q=0", 3) == 0)
+			return strspn(at + 2, "0.") == strcspn(at + 2, "; \t,");
+	}
+	return false;
+}
+
 /* Whether one of the media ranges is accepted (RFC 9110 section 12.5.1; q=0 excludes). */
 static bool accepts(const char *accept, const char *const *ranges)
 {
@@ -378,9 +390,7 @@ static bool accepts(const char *accept, const char *const *ranges)
 		at += strspn(at, " \t,");
 		const size_t n = strcspn(at, ",");
 		const size_t type_n = strcspn(at, ";, \t");
-		const char *weight = memmem(at, n, "q=", 2);
-		const bool excluded = weight != NULL && weight[2] == '0' &&
-				      strspn(weight + 2, "0.") == strcspn(weight + 2, "; \t,");
+		const bool excluded = has_weight_0(at, n);
 		for (size_t i = 0; ranges[i] != NULL && !excluded; i++)
 			if (strlen(ranges[i]) == type_n && strncasecmp(at, ranges[i], type_n) == 0)
 				return true;

@@ -96,6 +96,8 @@ struct conn {
 	bool cut;
 	unsigned n_requests;
 	uint8_t peer[16]; /* IPv6 address, IPv4 mapped into it; zero if unknown */
+	unsigned stuck;	  /* looks in a row that found bytes waiting and none taken; loop.c */
+	size_t taken;	  /* body bytes that were taken when it was last looked at */
 };
 
 struct http_server {

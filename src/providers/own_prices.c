@@ -171,12 +171,11 @@ static bool has_room(const struct own_prices *set)
 
 /* Without an entry nothing could be said of the user, not even that the prices are unknown: then nobody's
  * are, until a reload succeeds. */
-static enum err nothing_known(struct own_prices *set)
+static enum err nothing_known(void)
 {
 	pthread_mutex_lock(&lock);
 	loaded = false;
 	pthread_mutex_unlock(&lock);
-	set_free(set);
 	return ERR_NO_MEMORY;
 }
 
@@ -187,9 +186,13 @@ enum err own_prices_put(
 	enum err e = ERR_NO_MEMORY;
 	struct own_prices *const set = set_new(bodies, n, &e, p);
 	struct entry *made = calloc(1, sizeof *made);
-	if (set == NULL || made == NULL) {
+	if (set == NULL) {
 		free(made);
-		return nothing_known(set);
+		return nothing_known();
+	}
+	if (made == NULL) {
+		set_free(set);
+		return nothing_known();
 	}
 	if (!has_room(set)) {
 		set_clear(set);

@@ -151,6 +151,23 @@ def test_alert_of_a_model_without_a_price_comes_once(user, other):
     assert alerts(other) == []
 
 
+def test_alert_comes_although_the_database_takes_too_long_for_another_user(server, user, other):
+    """What stands for a budget whose sums take longer than a statement may: its row is held, so its alert cannot be written."""
+    held, told = put(user, limit=1, thresholds=[100]), put(other, limit=1, thresholds=[100])
+    assert user.user_id < other.user_id, "who is held comes first"
+    database = server.database()
+    query(database, "BEGIN")
+    query(database, "SELECT FROM budgets WHERE id = %s FOR UPDATE", (held["id"],))
+    for _ in range(3):  # so that they are looked at together
+        user.track(model="gpt-4", cost=1)
+        other.track(model="gpt-4", cost=1)
+    wait_for(lambda: thresholds(other, budget_id=told["id"]) == [100], "the other's alert", 30)
+    assert thresholds(user) == []
+    query(database, "ROLLBACK")
+    database.close()
+    wait_for(lambda: thresholds(user) == [100], "the alert", 200)  # left alone for a minute, then a look at everybody
+
+
 # ---- the list ----
 
 def test_alerts_are_listed_filtered_and_acknowledged(user, other):

@@ -4,6 +4,7 @@ Then everything the twin of a user does must leave the user's rows, answers and 
 import itertools
 import json
 import re
+import urllib.parse
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import pytest
 
 from accounts_fixtures import new_key, user_tables
 from llmlab_client import PASSWORD, SECRETS, sign_up
-from llmlab_server import Server, new_secret, query, wait_for
+from llmlab_server import Server, assert_rollups_equal_events, new_secret, query, wait_for
+from openapi import DOCUMENT
+from openapi import DOCUMENT
 from webhook_receiver import Receiver
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUTES = re.findall(r'^ROUTE\((\w+), (\w+), "([^"]+)", (\w+), (\w+), (\w+)\)',
                     (ROOT / "include/llmlab/api/routes.def").read_text(), re.MULTILINE)
-DOCUMENT = json.loads((ROOT / "docs/openapi.json").read_text())
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 UTC = timezone.utc
 
@@ -44,9 +46,9 @@ LISTS = {"/api/events": "events", "/api/keys": "keys", "/api/alerts": "alerts", 
 BY_THE_SERVER = {"anomalies", "anomaly_scans"}
 
 
-def day(days_ago, hour=0):
+def day(days_ago, hour=0, minute=0):
     start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return (start - timedelta(days=days_ago) + timedelta(hours=hour)).isoformat()
+    return (start - timedelta(days=days_ago) + timedelta(hours=hour, minutes=minute)).isoformat()
 
 
 RANGE = {"from": day(40), "to": day(-1), "tz": "UTC"}
@@ -58,7 +60,8 @@ def calls():
         for i in range(4):
             yield {"model": "gpt-4", "input_tokens": 2000 + i, "output_tokens": 300, "timestamp": day(n, 6 * i), "project": "p",
                    "customer": "c", "tags": {"team": "t"}, "idempotency_key": f"same-{n}-{i}", "latency_ms": 10}
-        yield {"provider": "own", "model": "m", "input_tokens": 10, "cost": "1" if n != 3 else "40", "timestamp": day(n, 5)}
+        yield {"provider": "own", "model": "m", "input_tokens": 10, "cost": "1" if n != 3 else "40", "timestamp": day(n, 5, 8),
+               "project": "p", "customer": "c", "tags": {"team": "t"}}
     for i in range(60):
         yield {"model": "gpt-4", "input_tokens": 100, "timestamp": day(2, i % 20), "project": "nightly batch",
                "tags": {"job": "etl"}}
@@ -356,29 +359,32 @@ def test_key_of_a_twin_shows_the_twins_data_only(victim, attacker):
 
 READS = ["/api/auth/me", "/api/keys?limit=500", "/api/events?limit=500", "/api/events?limit=500&tag.team=t&customer=c",
          "/api/events/export?format=ndjson", "/api/costs/summary", "/api/costs/by-provider", "/api/costs/top-models",
-         "/api/costs/breakdown?group_by=provider,model&granularity=day", "/api/costs/breakdown?group_by=project",
-         "/api/costs/breakdown?group_by=customer", "/api/costs/breakdown?group_by=key",
-         "/api/costs/breakdown?group_by=tag.team&granularity=week", "/api/costs/breakdown?group_by=model&customer=c",
-         "/api/costs/breakdown?group_by=model&tag.team=t&project=p", "/api/costs/breakdown?group_by=customer,project&provider=openai",
-         "/api/costs/percentiles?group_by=model", "/api/pricing/overrides", "/api/pricing/unpriced", "/api/pricing/repricings",
+         "/api/costs/percentiles?group_by=model", "/api/costs/percentiles?group_by=provider", "/api/pricing/overrides",
+         "/api/pricing/unpriced", "/api/pricing/repricings",
          "/api/budgets", "/api/webhooks", "/api/alerts?limit=500", "/api/recommendations",
          "/api/recommendations?include_dismissed=true", "/api/recommendations/anomalies",
          "/api/recommendations/model-switching", "/api/costs/forecast?tz=UTC"]
+# From the sums by model, by set, and by the sets that a filter leaves; as one interval and as many.
+READS += [f"/api/costs/breakdown?{grouping}&granularity={grain}" for grain in ("none", "day", "week") for grouping in (
+    "group_by=provider,model", "group_by=project", "group_by=customer", "group_by=key", "group_by=tag.team,model",
+    "group_by=model&customer=c", "group_by=model&tag.team=t&project=p", "group_by=customer,project&provider=openai")]
+# Whole days; days with quarters and ragged ends on both sides, with calls in each; hours; quarters; minutes.
+SPANS = [RANGE, {"from": day(35, 5, 7), "to": day(1, 0, 1)}, {"from": day(9, 3), "to": day(7, 13)},
+         {"from": day(4, 5), "to": day(4, 5, 30)}, {"from": day(4, 5, 7), "to": day(4, 5, 9)},
+         {"from": day(40)[:10], "to": day(1)[:10], "tz": "Asia/Kolkata"},  # whose days begin in the middle of UTC's hours
+         {"from": day(35, 5, 7), "to": day(1, 0, 1), "tz": "Asia/Kolkata"}]
 RANGED = ("/api/events", "/api/costs", "/api/recommendations")
 PASSING = re.compile(r'"(last_updated|as_of|timestamp|projected_spend)":("[^"]*"|[0-9.]+|null)')
 
 
 def reads_of(twin):
     """Every answer that depends on what the user has, without the instant at which it was made."""
-    ragged = {"from": day(39, 1), "to": day(0, 0), "tz": "UTC"}  # its ends are read from the events
     found = {}
     for target in READS:
-        spans = [RANGE, {**ragged, "from": (datetime.fromisoformat(day(39)) + timedelta(minutes=7)).isoformat()}] \
-            if target.startswith(RANGED) and "forecast" not in target else [{}]
+        spans = [{"tz": "UTC", **s} for s in SPANS] if target.startswith(RANGED) and "forecast" not in target else [{}]
         for i, span in enumerate(spans):
             joint = "&" if "?" in target else "?"
-            pairs = joint + "&".join(f"{k}={v.replace('+', '%2B')}" for k, v in span.items()) if span else ""
-            answer = twin.client.get(target + pairs)
+            answer = twin.client.get(target + joint + urllib.parse.urlencode(span) if span else target)
             assert answer.status == 200, answer
             found[target, i] = PASSING.sub("", answer.body.decode())
     for path, kind in KIND_OF.items():
@@ -398,6 +404,8 @@ def live(client, ids, receiver):
     """Does everything a user can do with what is the user's own, and once more with what others have too."""
     client.batch(list(calls())[::-1])  # repeats, by their keys
     client.batch([{k: v for k, v in c.items() if k != "idempotency_key"} for c in calls()])
+    client.batch([{"model": "gpt-4", "input_tokens": 50000 + i, "cache_write_tokens": 40000, "output_tokens": 20,
+                   "timestamp": day(1, 9, i % 60), "status": "error" if i % 3 else "success"} for i in range(400)])
     client.track(model="gpt-4", input_tokens=5, reservation_id=ids["reservation"][0], customer="c", project="p")
     client.track(model="unheard-of-9", provider="odd", input_tokens=5)
     client.ok("DELETE", f"/api/budgets/reservations/{ids['reservation'][1]}", status=204)
@@ -451,6 +459,60 @@ def test_user_sees_nothing_of_whatever_another_does(home, database, victim, atta
     assert told and strangers == [(0,)], "a notification of one user went to the address of another"
 
 
+# What a user can have at most, each made in one statement: (table, the user's columns, values for n of a series).
+MOST = {
+    "budgets": ("id, amount, period, scope_dimension, scope_value", "gen_random_uuid(), 5, 'monthly', 'customer', 'x' || n", 200),
+    "webhooks": ("id, url, events, format, secret, active", "gen_random_uuid(), 'https://example.com/', '{model.unpriced}', 'json',"
+                 " 'v1.' || repeat('x', 60), false", 20),
+    "api_keys": ("id, name, scope, prefix, hash", "gen_random_uuid(), 'k', 'read', 'llk_' || lpad(n::text, 8, '0'), sha256(n::text::bytea)", 100),
+    "price_overrides": ("id, body, exact, created_at",
+                        "gen_random_uuid(), '{\"provider\":\"own\",\"model\":\"m' || n || '\",\"per_million_tokens\":{\"input\":\"1\"}}', true, now()", 200),
+    "reservations": ("id, amount, expires_at", "gen_random_uuid(), 0, now() + interval '10 hours'", 10000),
+    "recommendation_dismissals": ("recommendation_id, dismissed_at", "lpad(n::text, 16, '0'), now()", 1000),
+    "alerts": ("id, kind, provider, model", "gen_random_uuid(), 'model.unpriced', 'odd', 'hoarded-' || n", 1000),
+    "event_keys": ("key, event_id, occurred_at, fingerprint", "'k' || n, gen_random_uuid(), now(), sha256(n::text::bytea)", 20001),
+}
+
+
+@pytest.fixture(scope="module")
+def hoarder(home, database):
+    """Somebody who has as much of everything as one may have."""
+    client = sign_up(home.port)
+    for table, (columns, values, n) in MOST.items():
+        query(database, f"INSERT INTO {table} (user_id, {columns}) SELECT %s, {values} FROM generate_series(1, %s) AS n",
+              (client.user_id, n))
+    yield client
+    client.close()
+
+
+def test_limits_count_only_ones_own_things(home, hoarder, database):
+    """Before the account with the most of everything is gone."""
+    client = sign_up(home.port)
+    client.ok("POST", "/api/budgets", {"limit": 5}, status=201)
+    client.ok("POST", "/api/webhooks", {"url": "https://example.com/", "events": ["budget.threshold"], "active": False}, status=201)
+    new_key(client)
+    client.ok("POST", "/api/pricing/overrides", {"provider": "own", "model": "m", "per_million_tokens": {"input": "1"}}, status=201)
+    assert client.ok("POST", "/api/budgets/check", {"amount": 1, "reserve": True})["reservation_id"]
+    client.ok("POST", "/api/recommendations/0123456789abcdef/dismiss")
+    client.track(model="unheard-of", provider="odd", input_tokens=1)
+    wait_for(lambda: page(client, "/api/alerts", "alerts"), "the alert of a model without a price")
+    for path, body in (("/api/budgets", {"limit": 5}), ("/api/webhooks", {"url": "https://example.com/", "events": ["budget.threshold"]}),
+                       ("/api/keys", {"name": "k", "scope": "read"}),
+                       ("/api/pricing/overrides", {"provider": "own", "model": "m", "per_million_tokens": {"input": "1"}})):
+        assert hoarder.post(path, body).status == 409, path
+    client.close()
+
+
+def test_dismissal_tells_when_oneself_dismissed_it(victim, attacker):
+    """Ids of recommendations are names that others may use too."""
+    an_id = "00000000000000fe"
+    theirs = victim.client.ok("POST", f"/api/recommendations/{an_id}/dismiss")
+    own = [attacker.client.ok("POST", f"/api/recommendations/{an_id}/dismiss") for _ in range(3)]
+    assert own[0] == own[1] == own[2] and own[0]["dismissed_at"] > theirs["dismissed_at"]
+    for one in (attacker, victim):
+        one.client.ok("DELETE", f"/api/recommendations/{an_id}/dismiss", status=204)
+
+
 def test_account_that_is_deleted_takes_only_its_own_rows(database, victim, attacker, untouched):
     before = reads_of(victim)
     attacker.client.ok("POST", "/api/auth/logout")
@@ -466,3 +528,17 @@ def test_account_that_is_deleted_takes_only_its_own_rows(database, victim, attac
     assert victim.client.get("/api/auth/me").status == 200, "another's session has ended"
     assert changed_reads(before, reads_of(victim)) == {}
     untouched("an account that was deleted")
+
+
+def test_large_account_that_is_deleted_takes_only_its_own_rows(hoarder, database, victim, untouched):
+    """Too large to go at once: it is marked, and upkeep takes its rows piece by piece."""
+    before = reads_of(victim)
+    hoarder.ok("DELETE", "/api/auth/me", {"password": PASSWORD}, status=204)
+    assert hoarder.get("/api/auth/me").status == 401
+    wait_for(lambda: not any(n for _, n in digests(database, hoarder.user_id).values()), "the end of the account's rows", 60)
+    assert changed_reads(before, reads_of(victim)) == {}
+    untouched("a large account that was deleted")
+
+
+def test_sums_equal_events_after_all_of_this(database):
+    assert_rollups_equal_events(database)

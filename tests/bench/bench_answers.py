@@ -42,9 +42,10 @@ FROM (SELECT at, h, u, h / 7 % 8 AS m, 'project-' || p AS project, 'customer-' |
 """
 SUMS = ["calls", "errors", "unpriced_calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
         "cache_write_1h_tokens", "reasoning_tokens", "cost", "error_cost", "standard_cost"]
-LEVELS = {"usage_model_15m": "user_id, bucket, provider, model, project", "usage_set_15m": "user_id, bucket, set_id, provider, model",
+LEVELS = {"usage_model_15m": "user_id, bucket, provider, model, project", "usage_set_model_15m": "user_id, bucket, set_id, provider, model",
           "usage_model_day": "user_id, date_trunc('day', bucket, 'UTC'), provider, model, project",
-          "usage_set_day": "user_id, date_trunc('day', bucket, 'UTC'), set_id, provider, model",
+          "usage_set_model_day": "user_id, date_trunc('day', bucket, 'UTC'), set_id, provider, model",
+          "usage_set_day": "user_id, date_trunc('day', bucket, 'UTC'), set_id",
           "usage_hour": "user_id, date_trunc('hour', bucket, 'UTC')"}
 ASKED = [("summary, 30 days", "/api/costs/summary?from=2025-11-01&to=2025-11-30"),
          ("summary, 30 days, Asia/Kathmandu", "/api/costs/summary?from=2025-11-01&to=2025-11-30&tz=Asia/Kathmandu"),

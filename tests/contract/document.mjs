@@ -1,10 +1,11 @@
 // The description of the API as the tests here need it: routes that can be found by path, and schemas that are closed.
 import { readFileSync } from "node:fs";
+import { parse } from "yaml";
 
 export const METHODS = ["get", "post", "put", "patch", "delete"];
 
 export function load(path) {
-  return JSON.parse(readFileSync(path, "utf8"));
+  return parse(readFileSync(path, "utf8")); // JSON is YAML, too
 }
 
 export function resolve(document, thing) {

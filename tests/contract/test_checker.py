@@ -25,7 +25,7 @@ def login(**more):
 
 def complaints(folder, one):
     (folder / "probe.jsonl").write_text(json.dumps(one) + "\n")
-    done = subprocess.run(["node", "build/js/check_traffic.mjs", "docs/openapi.json", str(folder), "tests/contract/exceptions.json"],
+    done = subprocess.run(["node", "build/js/check_traffic.mjs", "docs/openapi.yaml", str(folder), "tests/contract/exceptions.json"],
                           cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1, done.stderr  # one exchange never shows everything
     return [line.strip() for line in done.stdout.splitlines() if "in probe)" in line]

@@ -1,13 +1,11 @@
 """Every parameter that many operations share, and every field of the large tables (units, token counts, categories of prices, match
-rules), is what docs/openapi.json says: asked for and sent by the document, so that the contract test sees them all."""
-import json
-from pathlib import Path
+rules), is what docs/openapi.yaml says: asked for and sent by the document, so that the contract test sees them all."""
 
 import pytest
 
 from llmlab_client import sign_up
+from openapi import DOCUMENT
 
-DOCUMENT = json.loads((Path(__file__).resolve().parents[2] / "docs/openapi.json").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 

@@ -1,4 +1,4 @@
-"""Every operation of docs/openapi.json answers with the statuses that many operations share and that are described for it: bad
+"""Every operation of docs/openapi.yaml answers with the statuses that many operations share and that are described for it: bad
 input, no token, the wrong scope, media types, sizes, rate limits, no database. What is special to an operation is tested in
 tests/api."""
 import json
@@ -9,8 +9,8 @@ import pytest
 
 from llmlab_client import Raw, check_common, record, sign_up, unique
 from llmlab_server import Postgres, Server, new_secret, wait_for
+from openapi import DOCUMENT
 
-DOCUMENT = json.loads((Path(__file__).resolve().parents[2] / "docs/openapi.json").read_text())
 SOME_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 LARGEST_BODY = 8 * 1024 * 1024
 SHARED = {"400", "401", "403", "404", "406", "413", "415", "429", "503"}

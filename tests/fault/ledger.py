@@ -54,8 +54,8 @@ class Load:
 
     numbers = iter(range(1, 1 << 30))
 
-    def __init__(self, program, folder, port, token, connections=8, rate=0, batch=1, bad_every=0):
-        self.worker, self.batch, self.bad_every = next(Load.numbers), batch, bad_every
+    def __init__(self, program, folder, port, token, connections=8, rate=0, batch=1, bad_every=0, cut_every=0):
+        self.worker, self.batch, self.bad_every, self.cut_every = next(Load.numbers), batch, bad_every, cut_every
         self.path = folder / f"ledger-{self.worker}"
         self.offset, self.rest = 0, b""
         self.sent = 0            # numbers below this were sent
@@ -67,7 +67,7 @@ class Load:
         self.not_connected = 0
         self.latencies = []      # microseconds of acknowledged requests
         self.process = subprocess.Popen([str(program), str(port), token, str(self.path), *map(
-            str, (self.worker, connections, rate, batch, bad_every))], stdin=subprocess.DEVNULL)
+            str, (self.worker, connections, rate, batch, bad_every, cut_every))], stdin=subprocess.DEVNULL)
         PROCESSES.append(self.process)
 
     def read(self):
@@ -145,7 +145,8 @@ class Judgement:
         rows = query(database, "SELECT output_tokens, input_tokens - 1000, id::text, cost FROM events"
                                " WHERE output_tokens = ANY(%s)", (workers,))
         self.stored = {(w, n): e for w, n, e, _ in rows}
-        self.lost = sum(self.stored.get(name) != e for name, e in self.acked.items())
+        there = {(w, n, e) for w, n, e, _ in rows}
+        self.lost = sum((*name, e) not in there for name, e in self.acked.items())
         self.doubled = len(rows) - len(self.stored)
         self.strange = len(set(self.stored) - self.sent)
         self.wrong_cost = sum(cost != cost_of(w, n) for w, n, _, cost in rows)

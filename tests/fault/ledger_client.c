@@ -2,7 +2,7 @@
  * written before a request is sent and one when its outcome is known. Not here: judging the ledger (ledger.py
  * does).
  *
- * usage: ledger_client PORT TOKEN LEDGER WORKER CONNECTIONS RATE BATCH BAD_EVERY
+ * usage: ledger_client PORT TOKEN LEDGER WORKER CONNECTIONS RATE BATCH BAD_EVERY CUT_EVERY
  *   RATE       requests a second, each due at its moment however late the answers are; 0: the next one when
  * an answer is there BATCH      events of a request; 1 sends POST /api/events/track BAD_EVERY  in batches,
  * every so many events one is wrong and must be refused alone; 0: none Runs until SIGTERM, then waits for
@@ -38,6 +38,7 @@
 #define SECOND_US     1000000
 #define HANGS_US      (30 * (int64_t)SECOND_US)
 #define RECONNECT_US  (20 * 1000)
+#define CUT_US	      (3 * 1000) /* time for the server to take it up */
 #define REFUSED_US    (50 * 1000)
 #define EVENT_BYTES   220
 #define HEADER_BYTES  2048
@@ -51,6 +52,7 @@ struct client {
 	enum state state;
 	int64_t not_before_us; /* CLOSED: connect again; IDLE: send again */
 	int64_t due_us;
+	int64_t cut_us; /* BUSY: cut the connection then */
 	long first;
 	size_t out_len, out_sent, in_len;
 	char *out, *in;
@@ -60,7 +62,7 @@ static const char *const MODELS[] = {"gpt-4", "gpt-4o", "gpt-4o-mini"};
 
 static volatile sig_atomic_t stopping;
 static int epoll, port, ledger;
-static long worker, next_event, batch, bad_every;
+static long worker, next_event, batch, bad_every, cut_every;
 static size_t out_cap, in_cap;
 static const char *token;
 
@@ -210,11 +212,13 @@ static void send_rest(struct client *c)
 
 static void begin(struct client *c, int64_t due_us)
 {
+	static long requests;
 	char line[80];
 	c->first = next_event;
 	next_event += batch;
 	c->due_us = due_us;
 	c->out_sent = c->in_len = 0;
+	c->cut_us = cut_every > 0 && ++requests % cut_every == 0 ? now_us() + CUT_US : INT64_MAX;
 	make_request(c);
 	const int n = snprintf(line, sizeof line, "S %ld %ld\n", c->first, batch);
 	note(line, (size_t)n);
@@ -271,6 +275,10 @@ static bool take_answer(struct client *c)
 		return false;
 	const int status = atoi(c->in + 9);
 	const bool good = status == 200 || status == 201;
+	if (c->cut_us != INT64_MAX) {
+		unknown(c, 'L'); /* it came before the cut, and is lost all the same */
+		return true;
+	}
 	if (good)
 		note_acknowledged(c, body);
 	else
@@ -324,6 +332,8 @@ static long look_after(struct client *clients, long n)
 			dial(c);
 		if (c->state == BUSY && now - c->due_us > HANGS_US)
 			unknown(c, 'T');
+		if (c->state == BUSY && now > c->cut_us)
+			unknown(c, 'L');
 		busy += c->state == BUSY;
 	}
 	return busy;
@@ -365,7 +375,7 @@ static struct client *make_clients(long n)
 
 int main(int argc, char **argv)
 {
-	if (argc != 9)
+	if (argc != 10)
 		return 2;
 	port = atoi(argv[1]);
 	token = argv[2];
@@ -374,6 +384,7 @@ int main(int argc, char **argv)
 	const long n = atol(argv[5]), rate = atol(argv[6]);
 	batch = atol(argv[7]);
 	bad_every = atol(argv[8]);
+	cut_every = atol(argv[9]);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (ledger < 0 || epoll < 0 || n < 1 || batch < 1)
 		fail("ledger_client: start");

@@ -15,7 +15,7 @@ from decimal import Decimal as D
 import pytest
 
 from llmlab_client import Client, Raw, sign_up
-from llmlab_server import Postgres, assert_rollups_equal_events, connect, new_secret, processes_in, query, wait_for
+from llmlab_server import Postgres, assert_rollups_equal_events, new_secret, processes_in, query, wait_for
 
 CLIENTS = 6
 AT = "2026-06-10T12:00:00Z"
@@ -208,26 +208,6 @@ def test_postgres_killed_under_load_answers_503_and_recovers_alone(postgres_of_i
 def unavailable(user):
     answer = user.post("/api/events/track", {"model": "gpt-4", "input_tokens": 1, "idempotency_key": "probe", "timestamp": AT})
     return answer if answer.status == 503 else None
-
-
-def test_backends_killed_under_load_lose_and_double_nothing(postgres_of_its_own, own_server):
-    postgres = postgres_of_its_own
-    server = own_server(DATABASE_URL=postgres.create("backends"), SECRET_KEY=new_secret())
-    server.expect_errors = True
-    server.start()
-    token = sign_up(server.port).token
-    load = Load(server.folder, server.port, token)
-    admin = connect(postgres.url("postgres"))
-    try:
-        for _ in range(8):
-            seen = load.acknowledged()
-            wait_for(lambda: load.acknowledged() > seen + 100, "some load", seconds=60)
-            query(admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'backends'")
-    finally:
-        load.stop()
-        admin.close()
-    check(server, token, load)
-    server.stop()
 
 
 def test_sigterm_under_load_drops_no_request_that_was_begun(own_server):

@@ -4,6 +4,7 @@
 #include "fuzz.h"
 #include "llmlab/api/event_csv.h"
 #include "llmlab/api/event_item.h"
+#include "llmlab/base/calendar.h"
 
 #define NOW_US 1787479200000000LL /* 2026-08-23T10:00:00Z */
 

@@ -90,7 +90,7 @@ void __wrap_http_metrics_count(const struct route *r, int status, int64_t durati
 static enum err authenticate(void *app, const char *token, size_t n, struct principal *ret)
 {
 	(void)app;
-	*ret = (struct principal){.user_id = {{7}}, .token_id = {{9}}, .expires_at_us = INT64_MAX};
+	*ret = (struct principal){.user_id = {{7}}, .token_id = {{9}}, .expires_at_us = 4102444800000000LL /* 2100 */};
 	const char kind = n == 1 ? token[0] : '?';
 	if (kind == 's')
 		return ERR_UNAVAILABLE;

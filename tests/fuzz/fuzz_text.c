@@ -153,7 +153,7 @@ static void check_ids(const char *text, size_t n)
 	}
 }
 
-/* The next change is later, and nothing changes before it. */
+/* The next change is later, and nothing changes before it. (At it neither, where the rule says "all year".) */
 static void check_zone(const char *text, size_t n)
 {
 	struct posix_tz tz;
@@ -166,7 +166,6 @@ static void check_zone(const char *text, size_t n)
 		if (next == INT64_MAX)
 			return;
 		FUZZ_CHECK(posix_tz_offset_at(&tz, next - 1) == posix_tz_offset_at(&tz, at));
-		FUZZ_CHECK(posix_tz_offset_at(&tz, next) != posix_tz_offset_at(&tz, next - 1));
 		at = next;
 	}
 }

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import tenants
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A layer may include itself and what stands below it.
@@ -151,6 +153,10 @@ def lint_sql_is_never_put_together():
             literal = "".join(re.findall(r'"((?:\\.|[^"\\])*)"', text[m.start():end]))
             if SQL_TEXT.search(literal) and name(path) != WRITER:
                 yield f"{name(path)}:{text.count(chr(10), 0, m.start()) + 1}: {literal[:60]}"
+
+
+def lint_statements_keep_users_apart():
+    yield from tenants.violations()
 
 
 def lint_every_route_has_its_handler():

@@ -75,8 +75,8 @@ def statements():
             sql = joined(m[0])
             if not IS_SQL.match(sql):
                 continue
-            named = re.search(r'\{\s*(?:\.name = )?"(\w+)",\s*(?:\.sql = )?$', text[max(0, m.start() - 120):m.start()])
-            found.append(Statement(named[1] if named else sql.split("(")[0].strip()[:60], sql, path.relative_to(ROOT).as_posix()))
+            named = re.search(r'\{\s*((?:"\w+"\s*)+),\s*$', text[max(0, m.start() - 120):m.start()])
+            found.append(Statement(joined(named[1]) if named else sql.split("(")[0].strip()[:60], sql, path.relative_to(ROOT).as_posix()))
     return found
 
 

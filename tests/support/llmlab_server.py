@@ -36,9 +36,9 @@ def find_binary():
     return str(built[-1])
 
 
-def make_folder():
+def make_folder(inside=None):
     """A new folder that other users may pass through (PostgreSQL runs as one)."""
-    folder = Path(tempfile.mkdtemp(prefix="llmlab-test-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="llmlab-test-", dir=inside or "/tmp"))
     folder.chmod(0o755)
     FOLDERS.append(folder)
     return folder
@@ -219,10 +219,11 @@ def assert_rollups_equal_events(database):
 
 
 class Postgres:
-    """A PostgreSQL of our own on a Unix socket, for servers with DATABASE_URL."""
+    """A PostgreSQL of our own on a Unix socket, for servers with DATABASE_URL. `inside`: a folder to make it in; `options`: of postgres."""
 
-    def __init__(self):
-        self.folder = make_folder()
+    def __init__(self, inside=None, options=()):
+        self.folder = make_folder(inside)
+        self.options = list(options)
         self.pgdata = self.folder / "pgdata"
         self.process = None
         self.owner = {}
@@ -249,14 +250,18 @@ class Postgres:
                               stderr=subprocess.STDOUT, text=True, **self.owner)
         assert done.returncode == 0, done.stdout
 
-    def start(self):
+    def spawn(self):
+        """Starts the process without waiting for anything."""
         log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(
             [self.bin / "postgres", "-D", self.pgdata, "-c", "listen_addresses=", "-c",
-             f"unix_socket_directories={self.folder}", "-c", "max_connections=300", "-c", "shared_buffers=64MB"],
+             f"unix_socket_directories={self.folder}", "-c", "max_connections=300", "-c", "shared_buffers=64MB", *self.options],
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self.owner)
         log.close()
         PROCESSES.append(self.process)
+
+    def start(self):
+        self.spawn()
         wait_for(self.answers, "PostgreSQL")
         return self
 

@@ -34,6 +34,7 @@ pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 500
 server_round_robin = 1
+server_login_retry = 1
 """)
         self.config.chmod(0o644)
         self.process = None

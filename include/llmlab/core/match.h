@@ -5,6 +5,13 @@
 
 /* Match rules and the index over them. Names given here are lower case and trimmed already. Pure, thread-safe. */
 
+/* Whether the compiled expression matches. False also when there was no memory to try it: then match_starved() says so. */
+bool match_regex(const regex_t *regex, const char *text);
+
+/* Whether memory ran out in this thread while an expression was tried, since the last call: what was found (or not) in between
+ * says nothing, for a rule that was not tried may have come first. */
+bool match_starved(void);
+
 /* True if the rule holds for the name. */
 bool match_rule_holds(const struct match_rule *r, const char *name);
 

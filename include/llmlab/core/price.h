@@ -30,6 +30,7 @@ struct price_match {
 	enum match_kind kind;              /* of the rule that held */
 	bool fallback;                     /* record of another provider */
 	bool stripped;                     /* after taking off a prefix */
+	bool starved;                      /* nothing was found for want of memory: this is no answer */
 };
 
 /* How the record was found, or why there is none; static: "equals", "prefix", "suffix", "contains", "regex", "all", "any", each
@@ -37,7 +38,7 @@ struct price_match {
  * "override" (the user's own price) or "no_price" (a record without a price that fits the event). */
 const char *price_rule_name(const struct price_match *m);
 
-/* Finds provider and record. Never fails: what is unknown is NULL. Texts need not be lower case. Provider and model names
+/* Finds provider and record. What is unknown is NULL; only `starved` is a failure. Texts need not be lower case. Provider and model names
  * longer than PRICE_NAME_MAX bytes and addresses longer than PRICE_URL_MAX match nothing. */
 #define PRICE_NAME_MAX 200
 #define PRICE_URL_MAX  512
@@ -91,7 +92,7 @@ const struct price_period *price_period_at(const struct price_record *r, int64_t
 /* Finds, computes, explains. `overrides` are the user's own records in order (may be NULL/0): they are tried before the
  * catalogue with the provider and model names of the query; an override's provider must equal the found provider's id (or the
  * caller's lower-cased provider text if that is unknown).
- * ERR_OK with any status; ERR_VALIDATION with *p naming contradictory counts; ERR_RANGE (named in *p) when the cost exceeds
+ * ERR_OK with any status; ERR_NO_MEMORY; ERR_VALIDATION with *p naming contradictory counts; ERR_RANGE (named in *p) when the cost exceeds
  * MONEY_MAX_USD. *ret is filled only on ERR_OK. */
 enum err price_event(const struct catalogue *c, const struct price_record *const *overrides, size_t n_overrides,
 	const struct price_query *q, struct price_result *ret, struct problem *p);

@@ -81,7 +81,7 @@ enum err repricing_preview_chunk(
 enum err repricing_catalogue_number(struct db_conn *c, const char *version, int64_t *ret);
 
 /* Stores a new one (id, range, filter, who, why) with its cursor at the start. ERR_CONFLICT:
- * REPRICING_RUNNING_MAX of the user's are running. */
+ * REPRICING_RUNNING_MAX of the user's are running. ERR_NOT_FOUND: the account is gone. */
 enum err repricings_insert(struct db_conn *c, struct repricing *r);
 /* Ends one that cannot go on; what it has done stays. */
 enum err repricings_fail(struct db_conn *c, const struct uuid *user_id, const struct uuid *id);

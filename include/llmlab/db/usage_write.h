@@ -4,8 +4,8 @@
 #include "llmlab/core/event.h"
 #include "llmlab/db/conn.h"
 
-/* The one place that writes the sums of events: usage_model_15m, usage_model_day, usage_hour, usage_set_15m
- * and usage_set_day, and the sets that they name (usage_sets). Whoever stores events or changes what they
+/* The one place that writes the sums of events: usage_model_15m, usage_model_day, usage_hour,
+ * usage_set_model_15m, usage_set_model_day and usage_set_day, and the sets that they name (usage_sets). Whoever stores events or changes what they
  * cost runs the statements made here in the same transaction.
  *
  * All statements of all callers lock in one order: usage_sets, then the tables as listed above, each by its
@@ -38,7 +38,7 @@ void usage_known_sets_free(struct usage_known_sets *k);
 
 /* Statements for db_pipeline(), in the order in which they must run; everything in the arena they were made
  * in. */
-#define USAGE_STATEMENTS_MAX 10
+#define USAGE_STATEMENTS_MAX 12
 struct usage_statements {
 	const struct db_stmt *stmts[USAGE_STATEMENTS_MAX];
 	struct db_params params[USAGE_STATEMENTS_MAX];

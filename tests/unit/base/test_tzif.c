@@ -116,6 +116,19 @@ START_TEST(posix_tz_offset_at_julian_days)
 }
 END_TEST
 
+START_TEST(posix_tz_offset_at_summer_times_that_overlap)
+{
+	/* Summer time of 2050 begins on January 1 at 05:00Z, that of 2049 ends only on the same day at 30:00 of
+	 * December 31 = 10:00Z: standard time from then on, until 2051-01-01T05:00Z. */
+	assert_changes("EST5EDT4,0/0,J365/30", "2050-01-02", "2051-01-01T05:00:00Z", -14400,
+		"2051-01-01T10:00:00Z", -18000);
+	/* -100:00 is 4 days and 4 hours before: December 27 20:00Z; the end a day and the hour of summer time
+	 * less: December 28 19:00Z. */
+	assert_changes("AAA0BBB,J1/-100,J2/-100", "2050-12-30", "2051-12-27T20:00:00Z", 3600,
+		"2051-12-28T19:00:00Z", 0);
+}
+END_TEST
+
 START_TEST(posix_tz_offset_at_all_year_dst_never_changes)
 {
 	/* RFC 8536 section 3.3.1: DST that ends when it begins again holds all year. */
@@ -324,6 +337,7 @@ int main(void)
 	tcase_add_test(tc, posix_tz_offset_at_half_hour_of_dst);
 	tcase_add_test(tc, posix_tz_offset_at_negative_time_of_day);
 	tcase_add_test(tc, posix_tz_offset_at_julian_days);
+	tcase_add_test(tc, posix_tz_offset_at_summer_times_that_overlap);
 	tcase_add_test(tc, posix_tz_offset_at_all_year_dst_never_changes);
 	tcase_add_test(tc, posix_tz_offset_at_change_beyond_the_new_year);
 	tcase_add_test(tc, tzif_parse_later_versions_use_the_64_bit_block);

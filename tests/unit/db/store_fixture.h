@@ -183,13 +183,16 @@ static inline void roll_up(const struct uuid *user_id)
 		{"test_hour", "INSERT INTO usage_hour (user_id, bucket, " TEST_SUM_COLUMNS
 			      ") SELECT user_id, date_trunc('hour', bucket, 'UTC'), " TEST_SUMS "1, 2"},
 		{"test_set_15m",
-			"INSERT INTO usage_set_15m (user_id, bucket, set_id, provider, "
+			"INSERT INTO usage_set_model_15m (user_id, bucket, set_id, provider, "
 			"model, " TEST_SUM_COLUMNS
 			") SELECT user_id, bucket, set_id, provider, model, " TEST_SUMS "1, 2, 3, 4, 5"},
 		{"test_set_day",
-			"INSERT INTO usage_set_day (user_id, bucket, set_id, provider, "
+			"INSERT INTO usage_set_model_day (user_id, bucket, set_id, provider, "
 			"model, " TEST_SUM_COLUMNS ") SELECT user_id, date_trunc('day', bucket, 'UTC'), "
-			"set_id, provider, model, " TEST_SUMS "1, 2, 3, 4, 5"}};
+			"set_id, provider, model, " TEST_SUMS "1, 2, 3, 4, 5"},
+		{"test_set_only_day", "INSERT INTO usage_set_day (user_id, bucket, set_id, " TEST_SUM_COLUMNS
+				      ") SELECT user_id, date_trunc('day', bucket, 'UTC'), "
+				      "set_id, " TEST_SUMS "1, 2, 3"}};
 	for (size_t i = 0; i < sizeof(ROLL_UPS) / sizeof(ROLL_UPS[0]); i++) {
 		struct db_params p;
 		db_params_init(&p, &arena);

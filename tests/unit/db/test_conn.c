@@ -256,6 +256,50 @@ START_TEST(db_conn_ready_nobody_listens_then_backs_off)
 }
 END_TEST
 
+static struct db_conn *gated_conn(const char *url, struct db_gate *gate)
+{
+	const struct db_settings settings = {.url = url,
+		.statement_us = 5 * US_PER_SECOND,
+		.connect_us = 2 * US_PER_SECOND,
+		.application_name = "gated",
+		.prepare = true,
+		.gate = gate};
+	struct db_conn *const conn = db_conn_new(&settings);
+	ck_assert_ptr_nonnull(conn);
+	return conn;
+}
+
+START_TEST(db_conn_ready_behind_a_closed_gate_one_tries_for_all)
+{
+	struct db_gate gate = {0};
+	struct db_conn *const first = gated_conn("host=/nonexistent", &gate);
+	struct db_conn *const second = gated_conn("host=/nonexistent", &gate);
+	struct db_conn *const good = gated_conn(pg_test.url, &gate);
+	const int64_t before = metric_get(METRIC_DB_ERRORS);
+	ck_assert_int_eq(db_conn_ready(first), ERR_DATABASE_UNAVAILABLE);
+	ck_assert_int_eq(metric_get(METRIC_DB_ERRORS), before + 1);
+	/* closed for all: nothing is tried, so nothing is counted, and even the good one waits */
+	gate.next_mono_us = INT64_MAX;
+	ck_assert_int_eq(db_conn_ready(second), ERR_DATABASE_UNAVAILABLE);
+	ck_assert_int_eq(db_conn_ready(good), ERR_DATABASE_UNAVAILABLE);
+	ck_assert_int_eq(metric_get(METRIC_DB_ERRORS), before + 1);
+	/* the moment has come: one tries, and the next moment is later */
+	gate.next_mono_us = 1;
+	ck_assert_int_eq(db_conn_ready(second), ERR_DATABASE_UNAVAILABLE);
+	ck_assert_int_eq(metric_get(METRIC_DB_ERRORS), before + 2);
+	ck_assert_int_gt(gate.next_mono_us, 1);
+	/* one gets through: open for all at once, however often they failed */
+	gate.next_mono_us = 1;
+	ck_assert_int_eq(db_conn_ready(good), ERR_OK);
+	ck_assert_int_eq(gate.next_mono_us, 0);
+	ck_assert_int_eq(db_conn_ready(first), ERR_DATABASE_UNAVAILABLE);
+	ck_assert_int_eq(metric_get(METRIC_DB_ERRORS), before + 3);
+	db_conn_free(first);
+	db_conn_free(second);
+	db_conn_free(good);
+}
+END_TEST
+
 START_TEST(db_conn_ready_silent_server_ends_at_the_deadline)
 {
 	char dir[64], url[128];
@@ -817,6 +861,7 @@ static void add_values(Suite *s)
 	tcase_add_test(t, db_conn_set_deadline_reaches_the_server);
 	tcase_add_test(t, db_conn_ready_other_encoding_is_refused);
 	tcase_add_test(t, db_conn_ready_nobody_listens_then_backs_off);
+	tcase_add_test(t, db_conn_ready_behind_a_closed_gate_one_tries_for_all);
 	tcase_add_test(t, db_conn_ready_silent_server_ends_at_the_deadline);
 }
 

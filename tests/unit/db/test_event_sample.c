@@ -153,7 +153,7 @@ START_TEST(waiting_usage_find_reads_no_more_than_its_bound)
 		"INSERT INTO usage_sets SELECT $1::uuid, md5(i::text)::uuid, 'batch', '', NULL, NULL"
 		" FROM generate_series(0, $2::integer) i"};
 	static const struct db_stmt SUMS = {"test_waiting_sums",
-		"INSERT INTO usage_set_day (user_id, bucket, set_id, provider, model, " TEST_SUM_COLUMNS
+		"INSERT INTO usage_set_model_day (user_id, bucket, set_id, provider, model, " TEST_SUM_COLUMNS
 		") SELECT $1::uuid, CASE WHEN i = 0 THEN '2026-03-01Z'::timestamptz ELSE '2026-03-02Z' END,"
 		" md5(i::text)::uuid, 'p', 'm', CASE WHEN i = 0 THEN 1000000 ELSE 1 END, 0, 0, 1, 1, 0, 0, "
 		"0, 0,"

@@ -94,7 +94,8 @@ END_TEST
 START_TEST(upgrade_gives_a_dropped_month_to_every_level)
 {
 	static const char *const levels[] = {
-		"usage_model_day", "usage_hour", "usage_set_15m", "usage_set_day"};
+		"usage_model_day", "usage_hour", "usage_set_model_15m", "usage_set_model_day",
+		"usage_set_day"};
 	for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
 		char sql[512];
 		snprintf(sql, sizeof sql,
@@ -112,7 +113,7 @@ START_TEST(upgrade_gives_a_dropped_month_to_every_level)
 		pg_test_value(url,
 			"SELECT count(*) FROM (SELECT user_id, project, sum(cost) FROM before WHERE bucket <"
 			" '2026-04-01Z' GROUP BY 1, 2 EXCEPT SELECT d.user_id, s.project, sum(d.cost) FROM"
-			" usage_set_day AS d JOIN usage_sets AS s ON s.user_id = d.user_id AND s.id = "
+			" usage_set_model_day AS d JOIN usage_sets AS s ON s.user_id = d.user_id AND s.id = "
 			"d.set_id"
 			" WHERE d.bucket < '2026-04-01Z' GROUP BY 1, 2) AS lost"),
 		"0");
@@ -123,12 +124,12 @@ END_TEST
 START_TEST(usage_drift_names_what_is_wrong)
 {
 	pg_test_sql(conn,
-		"UPDATE usage_set_day SET cost = cost + 0.000000000000000001 WHERE ctid = (SELECT ctid FROM"
-		" usage_set_day WHERE bucket = '2026-04-02Z' LIMIT 1);"
+		"UPDATE usage_set_model_day SET cost = cost + 0.000000000000000001 WHERE ctid = (SELECT ctid FROM"
+		" usage_set_model_day WHERE bucket = '2026-04-02Z' LIMIT 1);"
 		"DELETE FROM usage_hour WHERE bucket = '2026-04-03T00:00:00Z'");
 	ck_assert_str_eq(pg_test_value(url, "SELECT string_agg(DISTINCT held_in || ': ' || what, ', ') FROM"
 					    " usage_drift('2026-04-01Z', '2026-05-01Z')"),
-		"usage_hour: missing or wrong, usage_set_day: missing or wrong, usage_set_day: too much or "
+		"usage_hour: missing or wrong, usage_set_model_day: missing or wrong, usage_set_model_day: too much or "
 		"wrong");
 	ck_assert_str_eq(
 		pg_test_value(url, "SELECT count(*) FROM usage_drift('2026-04-04Z', '2026-05-01Z')"), "0");

@@ -1,4 +1,4 @@
-/* Writing the sums: the rows of all five tables from events, the sets, and what a new price changes. */
+/* Writing the sums: the rows of all tables from events, the sets, and what a new price changes. */
 
 #include "store_fixture.h"
 
@@ -155,7 +155,7 @@ START_TEST(usage_insert_fills_every_level)
 			       "user_id = $1"),
 		"21 3 36");
 	ck_assert_str_eq(value("SELECT count(*) FROM usage_sets WHERE user_id = $1"), "3");
-	ck_assert_str_eq(value("SELECT count(DISTINCT bucket) FROM usage_set_day WHERE user_id = $1"), "2");
+	ck_assert_str_eq(value("SELECT count(DISTINCT bucket) FROM usage_set_model_day WHERE user_id = $1"), "2");
 }
 END_TEST
 
@@ -177,11 +177,11 @@ START_TEST(usage_insert_of_a_known_set_does_not_write_it)
 	const struct event a = event_at("2026-05-04T00:00:00Z");
 	struct event b = a;
 	b.id = uuid_v4();
-	ck_assert_uint_eq(store(&a, 1), 6);
-	ck_assert_uint_eq(store(&b, 1), 5);
+	ck_assert_uint_eq(store(&a, 1), 7);
+	ck_assert_uint_eq(store(&b, 1), 6);
 	struct event other = event_at("2026-05-04T00:00:00Z");
 	other.user_id = user = new_user();
-	ck_assert_uint_eq(store(&other, 1), 6);
+	ck_assert_uint_eq(store(&other, 1), 7);
 }
 END_TEST
 
@@ -192,7 +192,7 @@ START_TEST(usage_insert_after_a_reconnect_writes_sets_again)
 	store(&e, 1);
 	db_conn_drop(conn);
 	e.id = uuid_v4();
-	ck_assert_uint_eq(store(&e, 1), 6);
+	ck_assert_uint_eq(store(&e, 1), 7);
 }
 END_TEST
 
@@ -205,7 +205,7 @@ START_TEST(usage_insert_that_was_not_committed_is_not_known)
 	ck_assert_int_eq(usage_insert(&d, 1, known, db_conn_number(conn), &arena, &s), ERR_OK);
 	run_statements(&s, NULL);
 	db_rollback(conn);
-	ck_assert_uint_eq(store(&e, 1), 6);
+	ck_assert_uint_eq(store(&e, 1), 7);
 }
 END_TEST
 
@@ -249,9 +249,9 @@ START_TEST(usage_change_of_the_cost_reaches_every_level)
 	e[2].has_cost = false;
 	e[2].pricing_status = "unpriced";
 	store(e, 3);
-	ck_assert_uint_eq(reprice(e, 3, true, "0.5", "standard"), 10);
+	ck_assert_uint_eq(reprice(e, 3, true, "0.5", "standard"), 12);
 	ck_assert_str_eq(value("SELECT concat_ws(' ', sum(cost), sum(error_cost), sum(unpriced_calls)) FROM "
-			       "usage_set_day WHERE user_id = $1"),
+			       "usage_set_model_day WHERE user_id = $1"),
 		"1.5 0.5 0");
 }
 END_TEST
@@ -261,7 +261,7 @@ START_TEST(usage_change_of_the_tier_alone_moves_the_standard_cost)
 {
 	const struct event e = event_at("2026-05-09T10:00:00Z");
 	store(&e, 1);
-	ck_assert_uint_eq(reprice(&e, 1, true, "2", "batch"), 10);
+	ck_assert_uint_eq(reprice(&e, 1, true, "2", "batch"), 12);
 	ck_assert_str_eq(
 		value("SELECT concat_ws(' ', cost, standard_cost) FROM usage_hour WHERE user_id = $1"),
 		"2 0");
@@ -272,7 +272,7 @@ START_TEST(usage_change_to_unpriced_and_nothing)
 {
 	struct event e = event_at("2026-05-10T10:00:00Z");
 	store(&e, 1);
-	ck_assert_uint_eq(reprice(&e, 1, false, "0", "standard"), 10);
+	ck_assert_uint_eq(reprice(&e, 1, false, "0", "standard"), 12);
 	e.has_cost = false;
 	ck_assert_uint_eq(reprice(&e, 1, false, "0", "standard"), 0);
 }
@@ -288,7 +288,7 @@ START_TEST(usage_changed_with_a_row_gone_is_false)
 	PGresult *results[USAGE_STATEMENTS_MAX];
 	ck_assert_int_eq(usage_change(&d, 1, &arena, &s), ERR_OK);
 	ck_assert_int_eq(db_begin(conn), ERR_OK);
-	value("WITH gone AS (DELETE FROM usage_set_day WHERE user_id = $1 RETURNING 1) SELECT count(*) FROM "
+	value("WITH gone AS (DELETE FROM usage_set_model_day WHERE user_id = $1 RETURNING 1) SELECT count(*) FROM "
 	      "gone");
 	run_statements(&s, results);
 	ck_assert(!usage_changed(&s, results));

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# tests/fuzz/run.sh [SECONDS] [TARGET...]: builds the fuzz targets with libFuzzer and runs each for so long (600 s), one after the
+# other. What is found is written to build/fuzz/found/; new inputs stay in build/fuzz/corpus/. Ends with "N passed, N failed".
+# tests/fuzz/run.sh --merge puts the inputs that cover something new into tests/fuzz/corpus/, smallest first.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+. scripts/lib.sh
+seconds=600 merge=
+if [ "${1:-}" = --merge ]; then
+	merge=yes
+	shift
+elif [ $# -gt 0 ]; then
+	seconds=$1
+	shift
+fi
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(address batch event http import price text token usage)
+mkdir -p build/fuzz/found build/log
+
+dictionary() {
+	case $1 in
+	http) echo tests/fuzz/dict/http.dict ;;
+	event | usage | import | batch | token) echo tests/fuzz/dict/json.dict ;;
+	*) echo tests/fuzz/dict/text.dict ;;
+	esac
+}
+
+# Small ones only: the corpus is part of the tree.
+merge() {
+	local small=build/fuzz/small/$1 f
+	rm -rf "$small" "build/fuzz/merged/$1"
+	mkdir -p "$small" "build/fuzz/merged/$1" "build/fuzz/corpus/$1"
+	find "build/fuzz/corpus/$1" "tests/fuzz/corpus/$1" -type f -size -3 -exec cp -t "$small" {} + 2>/dev/null
+	"build/fuzz/tests/fuzz/fuzz_$1" -merge=1 "build/fuzz/merged/$1" "tests/fuzz/corpus/$1" "$small" >"build/log/fuzz-$1.log" 2>&1
+}
+
+run() {
+	mkdir -p "build/fuzz/corpus/$1"
+	"build/fuzz/tests/fuzz/fuzz_$1" -max_total_time="$seconds" -timeout=30 -rss_limit_mb=2048 \
+		-dict="$(dictionary "$1")" -artifact_prefix="build/fuzz/found/$1-" -print_final_stats=1 \
+		"build/fuzz/corpus/$1" "tests/fuzz/corpus/$1" >"build/log/fuzz-$1.log" 2>&1
+}
+
+build_preset fuzz ON fuzz_targets || exit 1
+passed=0 failed=0
+for target in "${targets[@]}"; do
+	if [ -n "$merge" ]; then
+		merge "$target"
+		continue
+	fi
+	if run "$target"; then
+		passed=$((passed + 1))
+		echo "ok $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "build/log/fuzz-$target.log") executions"
+	else
+		failed=$((failed + 1))
+		echo "FAIL $target: build/log/fuzz-$target.log"
+	fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
