@@ -491,7 +491,10 @@ struct reply api_costs_forecast(struct http_request *rq)
 	if (e != ERR_OK)
 		return api_fail(rq, e, &p);
 	arena_init(&f.arena, FORECAST_MAX_BYTES);
-	const struct reply r = answer(&f);
+	/* Every series is a statement of its own, and their sums must agree: one snapshot for all. */
+	const enum err begun = db_begin_snapshot(api_db(rq));
+	const struct reply r = begun == ERR_OK ? answer(&f) : api_fail(rq, begun, NULL);
+	db_rollback(api_db(rq));
 	arena_release(&f.arena);
 	return r;
 }

@@ -1,6 +1,6 @@
 /* GET /api/openapi.json and /docs: the description of this API, and a page that shows it to people. Both
- * travel inside the binary; openapi.json is made from docs/openapi.yaml by the build, and the contract test holds it
- * against what the server does. */
+ * travel inside the binary; openapi.json is made from docs/openapi.yaml by the build, and the contract test
+ * holds it against what the server does. */
 #include <string.h>
 #include "llmlab/api/handlers.h"
 #include "llmlab/api/support.h"

@@ -378,6 +378,8 @@ static void read_metadata(struct reading *r)
 		return;
 	struct arena *const arena = r->source->arena;
 	const char *const text = json_text(r->doc, r->body.metadata, METADATA_MAX_BYTES, arena);
+	if (arena_overflowed(arena))
+		return; /* told at the end */
 	if (text == NULL)
 		problem_add(r->p, "metadata", "must be at most %d bytes as compact JSON", METADATA_MAX_BYTES);
 	else if (!numbers_are_fair(r->doc, r->body.metadata, arena))

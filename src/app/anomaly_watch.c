@@ -133,14 +133,24 @@ static enum err look_at(struct db_conn *db, void *arg)
 	return e;
 }
 
+/* Who cannot be looked at has had his turn all the same: as many as a round takes would keep everybody else
+ * from theirs. */
+static void pass_by(struct anomaly_watch *w, const struct anomaly_user *user, int64_t now_us)
+{
+	bool claimed;
+	(void)anomaly_scans_claim(w->db, &user->id, now_us - w->every_us, now_us, &claimed);
+}
+
 static enum err look_once(struct anomaly_watch *w, const struct anomaly_user *user, int64_t now_us)
 {
 	struct arena arena;
 	struct look l = {.watch = w, .user = user, .now_us = now_us, .arena = &arena};
 	/* A zone that has gone from the system is the operator's to bring back; the others have their turn.
 	 */
-	if (tz_load(user->timezone, &l.tz) != ERR_OK)
+	if (tz_load(user->timezone, &l.tz) != ERR_OK) {
+		pass_by(w, user, now_us);
 		return ERR_OK;
+	}
 	arena_init(&arena, SCAN_BYTES);
 	const enum err e = db_transaction(w->db, look_at, &l);
 	arena_release(&arena);
@@ -176,6 +186,7 @@ static void round_run(void *arg)
 			/* His spend is beyond what one look is made of, or the like: the others have their
 			 * turn. */
 			LOG_WARN("search for unusual spend failed", LOG_S("code", err_code(e)));
+			pass_by(w, &users[i], now_us);
 			e = ERR_OK;
 		}
 	}

@@ -286,6 +286,10 @@ static void server_stop(struct server *s)
 	const int64_t now_us = clock_mono_us();
 	const int64_t limit_us = s->config.shutdown_seconds * US_PER_SECOND;
 	s->api.draining = true;
+	/* A database that hangs must not hold up the threads that ask it. */
+	if (s->database.settings.gate != NULL)
+		s->database.settings.gate->end_mono_us = now_us + limit_us * 8 / 10;
+	s->database.close_by_mono_us = now_us + limit_us;
 	/* The rest of the time is for what is queued behind the answers, and for the private database. */
 	/* Requests that wait for the ingest writer are answered by its end, so that comes between the two
 	 * parts. */

@@ -87,7 +87,9 @@ bool start_database_open(const struct config *c, struct start_database *ret)
 
 void start_database_close(struct start_database *d)
 {
-	if (d->pg != NULL)
+	if (d->close_by_mono_us != 0)
+		private_pg_stop_by(d->pg, d->close_by_mono_us);
+	else
 		private_pg_stop(d->pg);
 	*d = (struct start_database){0};
 }

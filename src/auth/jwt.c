@@ -7,6 +7,7 @@
  * Tokens are composed by hand because jwt_encode_str() crashes when memory is short, and because the payload
  * needs no JSON writer: every value is a constant, a UUID or an integer. */
 #include "llmlab/auth/jwt.h"
+#include "llmlab/base/json_read.h"
 #include <jansson.h>
 #include <jwt.h>
 #include <openssl/crypto.h>
@@ -278,22 +279,16 @@ static bool claims_read(const json_t *claims, int64_t now_us, struct principal *
 	return now_us < ret->expires_at_us;
 }
 
-/* jansson gives no reason (unknown) where it could not even begin for want of memory. */
-static bool is_out_of_memory(const json_error_t *error)
-{
-	const enum json_error_code code = json_error_code(error);
-	return code == json_error_out_of_memory || code == json_error_unknown;
-}
-
 /* The third gate: the claims, read here because libjwt takes a wrong type for 0, the last of two equal names,
  * and only what comes before a NUL. */
 static enum err read_payload(const struct parts *parts, int64_t now_us, struct principal *ret)
 {
-	json_error_t error = {.text = ""}; /* jansson leaves the code as it is where it gives no reason */
+	json_error_t error;
+	bool no_memory = false;
 	const char *text = (const char *)parts->payload;
-	json_t *claims = json_loadb(text, parts->payload_len, JSON_REJECT_DUPLICATES, &error);
+	json_t *claims = json_load_whole(text, parts->payload_len, &error, &no_memory);
 	if (claims == NULL)
-		return is_out_of_memory(&error) ? ERR_NO_MEMORY : ERR_INVALID_TOKEN;
+		return no_memory ? ERR_NO_MEMORY : ERR_INVALID_TOKEN;
 	struct principal p = {.scope = AUTH_SCOPE_FULL, .is_api_key = false};
 	const bool good = json_is_object(claims) && claims_read(claims, now_us, &p);
 	json_decref(claims);
@@ -316,7 +311,7 @@ static enum err ask_library(const char *token, size_t n, const struct secret *s)
 		return ERR_NO_MEMORY;
 	const bool agreed = jwt_get_alg(jwt) == JWT_ALG_HS256;
 	jwt_free(jwt);
-	return agreed ? ERR_OK : ERR_INVALID_TOKEN;
+	return agreed ? ERR_OK : ERR_NO_MEMORY;
 }
 
 enum err jwt_verify(

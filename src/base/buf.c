@@ -22,6 +22,7 @@ void buf_reset(struct buf *b)
 {
 	b->len = 0;
 	b->failed = false;
+	b->starved = false;
 }
 
 /* Allocates at least need bytes (the NUL included); false without memory. */
@@ -51,6 +52,7 @@ bool buf_reserve(struct buf *b, size_t n)
 	const size_t need = b->len + n + 1;
 	if (need > b->size && !buf_grow(b, need)) {
 		b->failed = true;
+		b->starved = true;
 		return false;
 	}
 	return true;

@@ -5,6 +5,7 @@
 #include "llmlab/base/json_write.h"
 #include <limits.h>
 #include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -363,15 +364,45 @@ static const char *const *keep_literals(
 static enum err refuse_syntax(const struct scan *s, const struct rewrite *r, const json_error_t *error)
 {
 	const enum json_error_code code = json_error_code(error);
-	/* Where jansson has no memory for a value it gives no reason at all. */
-	if (code == json_error_out_of_memory || code == json_error_unknown)
-		return refuse_memory(s->p);
 	/* jansson tells how many bytes it has taken, up to the end of the token that it did not like. */
 	const size_t taken = error->position > 0 ? (size_t)error->position : 1;
 	const size_t at = code == json_error_premature_end_of_input
 				  ? s->n
 				  : original_position(r->spans, s->n_literals, taken - 1);
 	return refuse_at(s->p, s->data, at < s->n ? at : s->n, malformed_reason(code));
+}
+
+/* ---- jansson and memory ---- */
+
+static _Thread_local bool starved; /* an allocation for jansson has failed in this thread */
+static pthread_once_t noting = PTHREAD_ONCE_INIT;
+static json_malloc_t allocate; /* the allocator behind ours */
+
+static void *noting_malloc(size_t n)
+{
+	void *const p = allocate(n);
+	if (p == NULL)
+		starved = true;
+	return p;
+}
+
+static void note_allocations(void)
+{
+	json_free_t release;
+	json_get_alloc_funcs(&allocate, &release);
+	json_set_alloc_funcs(noting_malloc, release);
+}
+
+json_t *json_load_whole(const char *data, size_t n, json_error_t *error, bool *ret_starved)
+{
+	CHECK(pthread_once(&noting, note_allocations) == 0);
+	starved = false;
+	json_t *const root = json_loadb(data, n, JSON_REJECT_DUPLICATES, error);
+	*ret_starved = starved;
+	if (!starved)
+		return root;
+	json_decref(root);
+	return NULL;
 }
 
 /* The rest of parsing once the limits hold. */
@@ -386,9 +417,12 @@ static enum err parse_scanned(struct json_doc *doc, const struct scan *s, struct
 		if (literals == NULL)
 			return refuse_memory(s->p);
 	}
-	json_error_t error = {.text = ""}; /* jansson leaves the code as it is where it gives no reason */
-	json_t *const root = s->n_literals > 0 ? json_loadb(r.text, r.length, JSON_REJECT_DUPLICATES, &error)
-					       : json_loadb(s->data, s->n, JSON_REJECT_DUPLICATES, &error);
+	json_error_t error = {.text = ""};
+	bool no_memory = false;
+	json_t *const root = s->n_literals > 0 ? json_load_whole(r.text, r.length, &error, &no_memory)
+					       : json_load_whole(s->data, s->n, &error, &no_memory);
+	if (no_memory)
+		return refuse_memory(s->p);
 	if (root == NULL)
 		return refuse_syntax(s, &r, &error);
 	*doc = (struct json_doc){.root = root, .literals = literals, .n_literals = s->n_literals};
@@ -485,6 +519,8 @@ const char *json_text(const struct json_doc *doc, const json_t *v, size_t max_by
 	struct json_writer w;
 	jw_init(&w, &out);
 	write_value(&w, NULL, doc, v, arena);
+	if (out.starved)
+		arena->overflowed = true; /* not too long: not enough memory */
 	const char *const text = out.failed ? NULL : arena_strndup(arena, buf_str(&out), out.len);
 	buf_release(&out);
 	return text;

@@ -167,8 +167,9 @@ static int year_of(int64_t at)
 	return calendar_date((int32_t)day).year;
 }
 
-/* Changes can lie days outside the year that they are told in, and the two of a year beside each other, so that the
- * last one before an instant can be told as early as two years before it, and the next one two years after. */
+/* Changes can lie days outside the year that they are told in, and the two of a year beside each other, so
+ * that the last one before an instant can be told as early as two years before it, and the next one two years
+ * after. */
 #define YEARS_BESIDE 2
 
 int32_t posix_tz_offset_at(const struct posix_tz *tz, int64_t at)

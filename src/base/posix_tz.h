@@ -35,8 +35,8 @@ bool posix_tz_parse(const char *text, size_t n, struct posix_tz *ret);
 /* Offset from UTC in force at the instant (seconds since 1970). */
 int32_t posix_tz_offset_at(const struct posix_tz *tz, int64_t at);
 
-/* The next instant after `at` at which the rule tells a change; INT64_MAX if it never does. A rule for "summer
- * time all year" tells changes that leave the offset as it is. */
+/* The next instant after `at` at which the rule tells a change; INT64_MAX if it never does. A rule for
+ * "summer time all year" tells changes that leave the offset as it is. */
 int64_t posix_tz_next(const struct posix_tz *tz, int64_t at);
 
 #endif

@@ -27,7 +27,8 @@ struct price_index {
 	size_t n_patterns;
 };
 
-/* glibc takes memory to match, so matching can fail; a result beside the answer would have to pass through every rule of rules. */
+/* glibc takes memory to match, so matching can fail; a result beside the answer would have to pass through
+ * every rule of rules. */
 static _Thread_local bool starved;
 
 bool match_regex(const regex_t *regex, const char *text)

@@ -25,7 +25,8 @@ static const struct db_stmt IS_SMALL = {"accounts_is_small",
 	"$2"
 	" AND (SELECT count(*) FROM (SELECT FROM event_keys WHERE user_id = $1 LIMIT $2::bigint + 1) AS t) "
 	"<= $2"
-	" AND (SELECT count(*) FROM (SELECT FROM usage_set_model_15m WHERE user_id = $1 LIMIT $2::bigint + 1) AS "
+	" AND (SELECT count(*) FROM (SELECT FROM usage_set_model_15m WHERE user_id = $1 LIMIT $2::bigint + "
+	"1) AS "
 	"t) <= $2"
 	" AND (SELECT count(*) FROM (SELECT FROM usage_model_15m WHERE user_id = $1 LIMIT $2::bigint + 1) AS "
 	"t)"
@@ -52,12 +53,15 @@ static const struct db_stmt DELETE_KEYS = {
 static const struct db_stmt DELETE_EVENTS = {
 	"accounts_delete_events", "DELETE FROM events WHERE user_id = $1"};
 
-/* No address that can be given at signup lacks an @. */
+/* Nothing is told or sent any more: webhooks go with what waits for them. No address that can be given at
+ * signup lacks an @. */
 static const struct db_stmt MARK = {"accounts_mark",
 	"WITH gone AS (UPDATE users SET deleted_at = now(), email = 'deleted ' || id, name = 'deleted',"
 	" password_hash = '$argon2id$deleted', timezone = 'UTC', updated_at = now()"
 	" WHERE id = $1 AND password_hash = $2 AND deleted_at IS NULL RETURNING id),"
-	" keys AS (DELETE FROM api_keys WHERE user_id IN (SELECT id FROM gone))" SET_GONE};
+	" keys AS (DELETE FROM api_keys WHERE user_id IN (SELECT id FROM gone)),"
+	" hooks AS (DELETE FROM webhooks WHERE user_id IN (SELECT id FROM gone)),"
+	" limits AS (DELETE FROM budgets WHERE user_id IN (SELECT id FROM gone))" SET_GONE};
 
 /* One server at a time. */
 static const struct db_stmt NEXT_MARKED = {"accounts_next_marked",

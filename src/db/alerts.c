@@ -61,9 +61,9 @@ static const struct db_stmt UNPRICED = {"alerts_unpriced",
 	" AND NOT EXISTS (SELECT FROM alerts AS a WHERE a.user_id = u.id AND a.kind = 'model.unpriced'"
 	" AND a.provider = m.provider AND a.model = m.model) LIMIT 200"};
 
-static const struct db_stmt USERS = {
-	"alerts_users", "SELECT id FROM users WHERE deleted_at IS NULL AND ($1::uuid IS NULL OR id > $1) "
-			"ORDER BY id LIMIT $2::integer"};
+static const struct db_stmt USERS = {"alerts_users",
+	"SELECT id FROM users WHERE deleted_at IS NULL AND ($1::uuid IS NULL OR id > $1) "
+	"ORDER BY id LIMIT $2::integer"};
 
 #define ALERT_COLUMNS                                                                                        \
 	"id, kind, budget_id, budget_name, period_day, period_start, period_end, threshold, spend, amount,"  \

@@ -38,6 +38,7 @@
 #define BACKOFF_MIN_US		   (50 * US_PER_MS)
 #define BACKOFF_MAX_US		   (1 * US_PER_SECOND)
 #define GATE_US			   (100 * US_PER_MS)
+#define LOOK_US			   (200 * US_PER_MS) /* whether the process is to end, while a call waits */
 #define IDLE_IN_TRANSACTION_MIN_US (10 * US_PER_SECOND)
 #define TRANSACTION_ATTEMPTS	   3
 #define COPY_CHUNK_BYTES	   (256 * 1024)
@@ -197,18 +198,25 @@ static enum err statement_failed(struct db_conn *c, const PGresult *r, bool comm
 
 /* ---- waiting ---- */
 
+/* The deadline, or the end of the process if that comes first. */
+static int64_t end_of_wait(const struct db_conn *c, int64_t deadline_us)
+{
+	const int64_t end_us = c->settings.gate ? atomic_load(&c->settings.gate->end_mono_us) : 0;
+	return end_us != 0 && end_us < deadline_us ? end_us : deadline_us;
+}
+
 /* Waits until the socket can be read (or written, if wanted) or the deadline passes. */
 static enum wait_result wait_socket(const struct db_conn *c, int64_t deadline_us, short events)
 {
 	for (;;) {
-		const int64_t left_us = deadline_us - clock_mono_us();
+		const int64_t left_us = end_of_wait(c, deadline_us) - clock_mono_us();
 		if (left_us <= 0)
 			return WAIT_DEADLINE;
-		const int64_t left_ms = (left_us + US_PER_MS - 1) / US_PER_MS;
+		const int64_t slice_us = left_us < LOOK_US ? left_us : LOOK_US;
 		struct pollfd fd = {.fd = PQsocket(c->pg), .events = events};
 		if (fd.fd < 0)
 			return WAIT_BROKEN;
-		const int n = poll(&fd, 1, left_ms > INT_MAX ? INT_MAX : (int)left_ms);
+		const int n = poll(&fd, 1, (int)((slice_us + US_PER_MS - 1) / US_PER_MS));
 		if (n > 0)
 			return WAIT_READY;
 		if (n < 0 && errno != EINTR)
@@ -1027,6 +1035,17 @@ enum err db_begin(struct db_conn *c)
 	if (e != ERR_OK)
 		return e;
 	return c->pooled ? run_pooled(c, &POOLED_BEGIN, NULL, NULL) : run_simple(c, "BEGIN", false, NULL);
+}
+
+enum err db_begin_snapshot(struct db_conn *c)
+{
+	if (c->in_transaction)
+		db_rollback(c);
+	const enum err e = call_begin(c);
+	/* Behind a pooler too: the settings of the other transactions matter to writers only, and setting
+	 * them would take the snapshot before the isolation is known. */
+	return e == ERR_OK ? run_simple(c, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", false, NULL)
+			   : e;
 }
 
 enum err db_commit(struct db_conn *c)

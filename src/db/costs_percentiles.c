@@ -86,7 +86,7 @@ static enum err run(struct db_conn *c, const struct uuid *user_id, bool by_model
 	return arena_overflowed(arena) ? ERR_NO_MEMORY : db_run(c, &SPREADS, &p, ret);
 }
 
-enum err costs_percentiles(struct db_conn *c, const struct uuid *user_id, bool by_model, int64_t from_us,
+static enum err read_spreads(struct db_conn *c, const struct uuid *user_id, bool by_model, int64_t from_us,
 	int64_t to_us, struct arena *arena, struct usage_spreads *ret)
 {
 	struct usage_sums total;
@@ -116,4 +116,15 @@ enum err costs_percentiles(struct db_conn *c, const struct uuid *user_id, bool b
 		return ERR_NO_MEMORY;
 	*ret = s;
 	return ERR_OK;
+}
+
+enum err costs_percentiles(struct db_conn *c, const struct uuid *user_id, bool by_model, int64_t from_us,
+	int64_t to_us, struct arena *arena, struct usage_spreads *ret)
+{
+	/* The number of calls and the calls themselves are of one moment. */
+	enum err e = db_begin_snapshot(c);
+	if (e == ERR_OK)
+		e = read_spreads(c, user_id, by_model, from_us, to_us, arena, ret);
+	db_rollback(c);
+	return e;
 }

@@ -39,6 +39,7 @@
 #define START_LIMIT_US	  (60 * US_PER_SECOND)
 #define FAST_STOP_US	  (20 * US_PER_SECOND)
 #define IMMEDIATE_STOP_US (10 * US_PER_SECOND)
+#define LAST_STOP_US	  (2 * US_PER_SECOND) /* for the immediate one, where the time is limited */
 #define POLL_US		  (10 * US_PER_MS)
 #define REMOVE_ATTEMPTS	  200
 #define LOG_MAX_BYTES	  (10 * 1024 * 1024)
@@ -648,19 +649,32 @@ static bool wait_postmaster_gone(struct private_pg *pg, int64_t limit_us)
 	return true;
 }
 
-void private_pg_stop(struct private_pg *pg)
+static void stop_within(struct private_pg *pg, int64_t fast_us, int64_t immediate_us)
 {
 	if (!pg)
 		return;
 	if (!postmaster_gone(pg)) {
 		kill(pg->postmaster, SIGINT);
-		if (!wait_postmaster_gone(pg, FAST_STOP_US)) {
+		if (!wait_postmaster_gone(pg, fast_us)) {
 			LOG_WARN("private database: fast shutdown took too long, immediate one follows");
 			kill(pg->postmaster, SIGQUIT);
-			wait_postmaster_gone(pg, IMMEDIATE_STOP_US);
+			if (!wait_postmaster_gone(pg, immediate_us))
+				LOG_WARN("private database: it does not stop, and is left behind");
 		}
 	}
 	if (pg->postmaster == 0)
 		rmdir(pg->socket_dir);
 	release(pg);
+}
+
+void private_pg_stop(struct private_pg *pg)
+{
+	stop_within(pg, FAST_STOP_US, IMMEDIATE_STOP_US);
+}
+
+void private_pg_stop_by(struct private_pg *pg, int64_t mono_us)
+{
+	const int64_t left_us = mono_us - clock_mono_us() - LAST_STOP_US;
+	const int64_t fast_us = left_us < US_PER_SECOND ? US_PER_SECOND : left_us;
+	stop_within(pg, fast_us < FAST_STOP_US ? fast_us : FAST_STOP_US, LAST_STOP_US);
 }

@@ -229,6 +229,24 @@ def test_account_deletion_leaves_no_row_and_nobody_elses_changes(trio):
     assert len(other.events()) == 9
 
 
+def test_account_deletion_of_a_large_account_sends_and_tells_nothing_more(trio):
+    """While its rows are still being removed (here: not at all, the lock of the purge is held)."""
+    member = sign_up(trio[0].port)
+    furnish(member)
+    member.ok("POST", "/api/webhooks", {"url": "https://hook.invalid/", "events": ["budget.threshold"]}, status=201)
+    database, holder = trio[0].database(), trio[0].database()
+    query(holder, "SELECT pg_advisory_lock(hashtext('llmlab account purge'))")
+    query(database, "INSERT INTO event_keys SELECT %s, 'large-' || n, gen_random_uuid(), now(), sha256('x') FROM generate_series(1, 20001) AS n",
+          (member.user_id,))
+    assert delete(member).status == 204
+    assert query(database, "SELECT count(*) FROM users WHERE id = %s AND deleted_at IS NOT NULL", (member.user_id,)) == [(1,)]
+    left = rows_of(database, member.user_id)
+    assert not {"webhooks", "webhook_deliveries", "budgets", "api_keys"} & set(left), left.keys()
+    holder.close()
+    wait_for(lambda: rows_of(database, member.user_id) == {}, "the end of the account's rows", 60)
+    database.close()
+
+
 def test_account_deletion_frees_the_email_at_once_and_the_new_account_is_empty(trio):
     member = sign_up(trio[0].port)
     furnish(member)

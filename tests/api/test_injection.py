@@ -14,7 +14,6 @@ import pytest
 from llmlab_client import PASSWORD, SECRETS, Client, dumps, loads, sign_up, unique
 from llmlab_server import Postgres, Server, new_secret, query
 from openapi import DOCUMENT
-from openapi import DOCUMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lint"))

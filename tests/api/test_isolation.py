@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from accounts_fixtures import new_key, user_tables
-from llmlab_client import PASSWORD, SECRETS, sign_up
+from llmlab_client import PASSWORD, SECRETS, dumps, sign_up
 from llmlab_server import Server, assert_rollups_equal_events, new_secret, query, wait_for
-from openapi import DOCUMENT
 from openapi import DOCUMENT
 from webhook_receiver import Receiver
 
@@ -87,6 +86,9 @@ def furnish(client, receiver):
     made["event"] = [e["event_id"] for e in page(client, "/api/events", "events", limit=5)]
     made["override"] = [client.ok("POST", "/api/pricing/overrides", {
         "provider": "odd", "model": f"unheard-of-{i}", "per_million_tokens": {"input": "7"}}, status=201)["id"] for i in (3, 4)]
+    made["override"].append(client.ok("POST", "/api/pricing/overrides", {
+        "provider": "openai", "model": "gpt-4", "from": day(12), "to": day(10), "per_million_tokens": {"input": "7", "output": "8"}},
+        status=201)["id"])
     for i in range(2):
         client.ok("POST", "/api/pricing/reprice", {"from": day(9)[:10], "to": day(8)[:10], "dry_run": False, "reason": f"r{i}"})
     for scope in ({"customer": "c"}, {"tag.team": "t"}, {"model": "gpt-4"}, {}):
@@ -277,6 +279,15 @@ def test_ids_are_the_owners_own(victim):
             assert victim.client.get(path.replace("{id}", victim.ids[kind][-1])).status == 200, path
 
 
+def test_what_an_answer_names_is_ones_own(twins):
+    """Twins have the same calls at the same times: what is looked up by these must not be another's."""
+    for twin in twins:
+        found = twin.client.ok("GET", "/api/recommendations/anomalies", query=RANGE)["anomalies"]
+        assert found
+        for one in found:
+            assert one["event_id"] is None or twin.client.get(f"/api/events/{one['event_id']}").status == 200, one
+
+
 # ---- cursors, filters, fields ----
 
 @pytest.mark.parametrize("path", sorted(LISTS))
@@ -371,10 +382,18 @@ READS += [f"/api/costs/breakdown?{grouping}&granularity={grain}" for grain in ("
 # Whole days; days with quarters and ragged ends on both sides, with calls in each; hours; quarters; minutes.
 SPANS = [RANGE, {"from": day(35, 5, 7), "to": day(1, 0, 1)}, {"from": day(9, 3), "to": day(7, 13)},
          {"from": day(4, 5), "to": day(4, 5, 30)}, {"from": day(4, 5, 7), "to": day(4, 5, 9)},
+         {"from": day(9), "to": day(3, 5, 9)},
          {"from": day(40)[:10], "to": day(1)[:10], "tz": "Asia/Kolkata"},  # whose days begin in the middle of UTC's hours
          {"from": day(35, 5, 7), "to": day(1, 0, 1), "tz": "Asia/Kolkata"}]
+# Answers to questions that change nothing.
+ASKS = [("/api/pricing/reprice", {"from": day(14)[:10], "to": day(9)[:10], "dry_run": True}),
+        ("/api/pricing/reprice", {"from": day(14)[:10], "to": day(9)[:10], "dry_run": True, "provider": "openai", "model": "gpt-4"}),
+        ("/api/budgets/check", {"amount": 1, "model": "gpt-4", "provider": "openai", "customer": "c", "project": "p", "tags": {"team": "t"}}),
+        ("/api/pricing/estimate", {"provider": "odd", "model": "unheard-of", "input_tokens": 7}),
+        ("/api/recommendations/simulate", {"changes": [{"model": "gpt-4", "to_model": "gpt-4.1"}], "from": day(40)[:10], "to": day(1)[:10],
+                                           "tz": "UTC"})]
 RANGED = ("/api/events", "/api/costs", "/api/recommendations")
-PASSING = re.compile(r'"(last_updated|as_of|timestamp|projected_spend)":("[^"]*"|[0-9.]+|null)')
+PASSING = re.compile(r'"(last_updated|as_of|timestamp|prices_at|projected_spend)":("[^"]*"|[0-9.]+|null)')
 
 
 def reads_of(twin):
@@ -387,6 +406,8 @@ def reads_of(twin):
             answer = twin.client.get(target + joint + urllib.parse.urlencode(span) if span else target)
             assert answer.status == 200, answer
             found[target, i] = PASSING.sub("", answer.body.decode())
+    for target, body in ASKS:
+        found[target, dumps(body)] = PASSING.sub("", dumps(twin.client.ok("POST", target, body)))
     for path, kind in KIND_OF.items():
         for an_id in twin.ids[kind]:
             answer = twin.client.get(path.replace("{id}", an_id))
@@ -496,6 +517,7 @@ def test_limits_count_only_ones_own_things(home, hoarder, database):
     client.ok("POST", "/api/recommendations/0123456789abcdef/dismiss")
     client.track(model="unheard-of", provider="odd", input_tokens=1)
     wait_for(lambda: page(client, "/api/alerts", "alerts"), "the alert of a model without a price")
+    assert [a["model"] for a in page(client, "/api/alerts", "alerts")] == ["unheard-of"], "others have more of these"
     for path, body in (("/api/budgets", {"limit": 5}), ("/api/webhooks", {"url": "https://example.com/", "events": ["budget.threshold"]}),
                        ("/api/keys", {"name": "k", "scope": "read"}),
                        ("/api/pricing/overrides", {"provider": "own", "model": "m", "per_million_tokens": {"input": "1"}})):

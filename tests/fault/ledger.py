@@ -14,6 +14,7 @@ from llmlab_client import Client
 from llmlab_server import PROCESSES, ROOT, query, wait_for
 
 MODELS = ("gpt-4", "gpt-4o", "gpt-4o-mini")
+RESENT_MOST = 20000
 PER_MILLION = {"gpt-4": (D(30), D(60)), "gpt-4o": (D("2.5"), D(10)), "gpt-4o-mini": (D("0.15"), D("0.6"))}
 
 
@@ -127,20 +128,22 @@ class Load:
     def acked_names(self):
         return {(self.worker, n): e for n, e in self.acked.items()}
 
-    def unknown_names(self):
-        return {(self.worker, n) for _, first in self.unknown for n in range(first, first + self.batch) if not self.is_bad(n)}
+    def unknown_requests(self):
+        """The events of each."""
+        return [[(self.worker, n) for n in range(first, first + self.batch) if not self.is_bad(n)] for _, first in self.unknown]
 
 
 class Judgement:
     """What is wrong; all zero when all is well."""
 
     def __init__(self, database, loads):
-        self.sent, self.acked, self.unknown = set(), {}, set()
+        query(database, "ANALYZE")  # without it the joins below may take minutes
+        self.sent, self.acked, unknown = set(), {}, []
         for load in loads:
             load.read()
             self.sent |= load.names()
             self.acked.update(load.acked_names())
-            self.unknown |= load.unknown_names()
+            unknown += load.unknown_requests()
         workers = sorted({w for w, _ in self.sent})
         rows = query(database, "SELECT output_tokens, input_tokens - 1000, id::text, cost FROM events"
                                " WHERE output_tokens = ANY(%s)", (workers,))
@@ -151,7 +154,9 @@ class Judgement:
         self.strange = len(set(self.stored) - self.sent)
         self.wrong_cost = sum(cost != cost_of(w, n) for w, n, _, cost in rows)
         self.cost = sum((cost for _, _, _, cost in rows), D(0))
-        self.proved = len(self.unknown & set(self.stored))
+        self.unknown = len(unknown)
+        self.unknown_events = {name for names in unknown for name in names}
+        self.proved = sum(any(name in self.stored for name in names) for names in unknown)
         self.drift = len(query(database, "SELECT * FROM usage_drift('-infinity', 'infinity')"))
         self.keys_alone = query(database, "SELECT count(*) FROM event_keys k LEFT JOIN events e ON (e.user_id, e.occurred_at, e.id)"
                                           " = (k.user_id, k.occurred_at, k.event_id) WHERE e.id IS NULL")[0][0]
@@ -169,11 +174,13 @@ class Judgement:
 
 
 def resend(port, token, judgement):
-    """Sends every unknown event with a key, and a tenth of the acknowledged ones, twice, from 8 threads. Returns (how many
-    events, answers that are wrong)."""
-    unknown = sorted(n for n in judgement.sent - set(judgement.acked) if is_keyed(n[1]))
+    """Sends what is unknown, what was refused and a tenth of what is acknowledged twice, from 8 threads: only events with a key,
+    of the refused and the acknowledged no more than RESENT_MOST each. Returns (the events, answers that are wrong)."""
     known = sorted(n for n in judgement.acked if is_keyed(n[1]))[::10]
-    again, wrong = unknown + known, []
+    refused = sorted(n for n in judgement.sent - set(judgement.acked) - judgement.unknown_events if is_keyed(n[1]))
+    again, wrong = sorted(n for n in judgement.unknown_events if is_keyed(n[1])), []
+    for some in (refused, known):
+        again += some[::1 + len(some) // RESENT_MOST]
 
     def work(part):
         client = Client(port, token, timeout=30)
@@ -195,25 +202,25 @@ def resend(port, token, judgement):
         t.start()
     for t in threads:
         t.join()
-    return len(again), wrong
+    return again, wrong
 
 
 def judge(database, port, token, loads):
     """The whole procedure after a fault: judged, sent again, judged. Returns (first judgement, faults, events sent again)."""
     first = Judgement(database, loads)
-    count, wrong = resend(port, token, first)
+    again, wrong = resend(port, token, first)
     second = Judgement(database, loads)
     faults = first.faults() | {f"{k} after the resend": v for k, v in second.faults().items()}
     if wrong:
         faults["wrong answers to the resend"] = len(wrong)
         faults["such as"] = repr(wrong[0])[:300]
-    missing = {n for n in second.sent if is_keyed(n[1])} - set(second.stored)
+    missing = set(again) - set(second.stored)
     if missing:
         faults["missing after the resend"] = len(missing)
     moved = sum(second.stored.get(n) != e for n, e in first.stored.items())
     if moved:
         faults["changed by the resend"] = moved
-    return first, faults, count
+    return first, faults, len(again)
 
 
 def rss_kb(pid):

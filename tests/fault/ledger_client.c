@@ -1,23 +1,35 @@
 /* A client that records events over many connections and keeps a ledger of what it was told: a line is
- * written before a request is sent and one when its outcome is known. Not here: judging the ledger (ledger.py
- * does).
+ * written before a request is sent and one when its outcome is known. Not here: judging the ledger
+ * (ledger.py).
  *
- * usage: ledger_client PORT TOKEN LEDGER WORKER CONNECTIONS RATE BATCH BAD_EVERY CUT_EVERY
- *   RATE       requests a second, each due at its moment however late the answers are; 0: the next one when
- * an answer is there BATCH      events of a request; 1 sends POST /api/events/track BAD_EVERY  in batches,
- * every so many events one is wrong and must be refused alone; 0: none Runs until SIGTERM, then waits for
- * what is on its way.
+ * ledger_client PORT TOKEN LEDGER WORKER CONNECTIONS RATE BATCH BAD_EVERY CUT_EVERY
  *
- * Event n of worker w has 1000 + n input tokens and w output tokens, so that it is known by what is stored;
- * its model is MODELS[n % 3], its idempotency key "w<w>-<n>", and every seventh has none.
+ * - RATE: requests a second, each due at its moment however late the answers are; 0: closed loop.
  *
- * Lines of the ledger; times are microseconds since the request was due:
- *   S first count              is about to be sent
- *   A us first id...           acknowledged; "-" for an event that was refused alone
- *   R us first status retry    refused; retry: Retry-After, 0 without
- *   L us first                 the connection ended without an answer: unknown
- *   T us first                 no answer for 30 seconds: unknown
- *   N                          connection refused: nothing was sent */
+ * - BATCH: events of a request; 1 sends POST /api/events/track.
+ *
+ * - BAD_EVERY: in batches, every so many events one is wrong and must be refused alone; 0: none.
+ *
+ * - CUT_EVERY: every so many requests the connection is cut, in turn soon after the request is sent and when
+ * its answer comes; 0: never.
+ *
+ * Runs until SIGTERM, then waits for what is on its way. Event n of worker w has 1000 + n input tokens and w
+ * output tokens, so that it is known by what is stored; its model is MODELS[n % 3], its idempotency key
+ * "w<w>-<n>", and every seventh has none.
+ *
+ * Lines of the ledger; `us` is microseconds since the request was due:
+ *
+ * - S first count: is about to be sent.
+ *
+ * - A us first id...: acknowledged; "-" for an event that was refused alone.
+ *
+ * - R us first status retry: refused; retry is Retry-After, 0 without.
+ *
+ * - L us first: the connection ended without an answer, or the answer was thrown away: unknown.
+ *
+ * - T us first: no answer for 30 seconds: unknown.
+ *
+ * - N: connection refused, nothing was sent. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -38,7 +50,8 @@
 #define SECOND_US     1000000
 #define HANGS_US      (30 * (int64_t)SECOND_US)
 #define RECONNECT_US  (20 * 1000)
-#define CUT_US	      (3 * 1000) /* time for the server to take it up */
+#define SENT_US	      (3 * 1000)      /* a cut soon after the request is sent */
+#define ANSWERED_US   (2 * SECOND_US) /* a cut when the answer is there, which is thrown away */
 #define REFUSED_US    (50 * 1000)
 #define EVENT_BYTES   220
 #define HEADER_BYTES  2048
@@ -218,7 +231,9 @@ static void begin(struct client *c, int64_t due_us)
 	next_event += batch;
 	c->due_us = due_us;
 	c->out_sent = c->in_len = 0;
-	c->cut_us = cut_every > 0 && ++requests % cut_every == 0 ? now_us() + CUT_US : INT64_MAX;
+	c->cut_us = INT64_MAX;
+	if (cut_every > 0 && ++requests % cut_every == 0)
+		c->cut_us = now_us() + (requests / cut_every % 2 == 0 ? SENT_US : ANSWERED_US);
 	make_request(c);
 	const int n = snprintf(line, sizeof line, "S %ld %ld\n", c->first, batch);
 	note(line, (size_t)n);

@@ -1,6 +1,8 @@
 /* Negative controls: loaded before libpq it breaks one promise of the server, and the harness must say so.
- * LLMLAB_LIE is async     commits that do not wait for the disk (synchronous_commit=off in every session)
- *   rollback  events are acknowledged although their transaction is rolled back */
+ *
+ * - LLMLAB_LIE=async: commits do not wait for the disk (synchronous_commit=off in every session).
+ *
+ * - LLMLAB_LIE=rollback: events are acknowledged although their transaction is rolled back. */
 
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 from durability import at_once, go_on
 from ledger import Judgement, descriptors, judge, percentile, rss_kb
@@ -93,7 +94,7 @@ def a1(run):
     run.note("A1", "half-sent requests are answered", f"{len(slow_answers)} of them", f"answers {sorted(set(map(str, slow_answers)))}", set(slow_answers) <= {201, 503})
     run.note("A1", "drained within 5 s, exit code 0, no report of a sanitizer", f"{ends} ends", f"slowest {max(drains):.2f} s, exit codes {sorted(codes)}",
              codes == {0} and (max(drains) <= 5 or not run.long))
-    with server.database() as database:
+    with closing(server.database()) as database:
         _, faults, _ = judge(database, server.port, token, [load])
     run.note("A1", "nothing lost or doubled", "", faults or "0 lost, 0 doubled, drift 0", not faults)
     server.stop()
@@ -138,7 +139,7 @@ def a3(run):
                  f"p99 {late:.0f} ms, statuses {sorted({r[2] for r in refused})}, Retry-After {min(retries, default=0)} to {max(retries, default=0)}",
                  {r[2] for r in refused} <= {503} and all(1 <= r <= 30 for r in retries) and (late <= 50 or not run.long))
         run.note("A3", f"at {times} times: memory is bounded", "", f"RSS {largest // 1024} MiB", largest < 1024 * 1024)
-    with server.database() as database:
+    with closing(server.database()) as database:
         faults = Judgement(database, loads).faults()
     run.note("A3", "nothing lost or doubled", "", faults or "0 lost, 0 doubled, drift 0", not faults)
     server.stop()
@@ -229,8 +230,10 @@ def bodies_held(run, server, user):
             one.send(b" " * (size - 1))
             one.socket.settimeout(1)
             statuses.append(one.read_answer("POST").status)
-        except (TimeoutError, OSError) as e:
-            statuses.append("waits" if isinstance(e, TimeoutError) else "cut")
+        except TimeoutError:
+            statuses.append("waits")
+        except (OSError, AssertionError):
+            statuses.append("cut")  # the 503 may be lost with what was sent after it
     bytes_held = metric(server, "llmlab_http_body_bytes")
     for one in held:
         one.socket.close()
@@ -314,7 +317,7 @@ def a5(run):
              calm <= 1.05 * early or not run.long)
     run.note("A5", "attacks are refused, readers served", "", f"attack {sorted(set(map(str, hits)))}, readers {sorted(statuses)}",
              not {h for h in hits if h != "cut"} & {500, 502} and 500 not in statuses)
-    with server.database() as database:
+    with closing(server.database()) as database:
         faults = Judgement(database, loads).faults()
     run.note("A5", "nothing lost or doubled", "", faults or "0 lost, 0 doubled, drift 0", not faults)
     server.stop()
@@ -387,15 +390,15 @@ def a6(run):
     count = int(run.pick(150, 1000))
     slow = Slow(server.port, user.token, count)
     _, latencies, refused = during(good, max(limits.values()) + 4)
+    # what the server still holds: a client that reads nothing is not told that it was cut
+    held = metric(server, "llmlab_http_connections") - 16 - 1
     slow.end()
     good.stop()
     attacked = percentile(latencies, 0.99) / 1000
     worst = {k: max(v, default=0) for k, v in slow.closed.items()}
-    left = sum(1 for kind, _ in slow.open.values())
-    held = {k: sum(kind == k for kind, _ in slow.open.values()) for k in limits}
     run.note("A6", "each slow connection is closed by its deadline", f"{count} connections, a byte a second; limits {limits} s",
-             ", ".join(f"{k}: {len(slow.closed[k])} closed, last after {worst[k]:.1f} s, {held[k]} left" for k in limits),
-             left == 0 and all(worst[k] <= limits[k] + 2.5 for k in limits) if run.long else held["header"] + held["body"] == 0)
+             ", ".join(f"{k}: {len(slow.closed[k])} closed, last after {worst[k]:.1f} s" for k in ("header", "body")) + f"; the server holds {held:.0f} of all",
+             held <= 0 and (all(worst[k] <= limits[k] + 2.5 for k in ("header", "body")) or not run.long))
     run.note("A6", "good clients: p99 no more than doubled", f"{len(latencies)} requests meanwhile, {len(refused)} refused", f"{base:.1f} -> {attacked:.1f} ms",
              (attacked <= 2 * base or not run.long) and not refused and not good.unknown)
     server.stop()
@@ -502,7 +505,7 @@ def full_queue(run):
     run.note("A9", "another tenant fills the queue: no error, no more than 5 % fewer events", f"INGEST_QUEUE=2000, A: 64 connections with batches of 200, {len(wild.refused)} refused",
              f"B {alone / seconds:.0f}/s -> {both / seconds:.0f}/s ({share:.1f} %), p99 {percentile(before, .99) / 1000:.1f} -> {percentile(after, .99) / 1000:.1f} ms, {len(refused)} refused",
              not tame.refused and not tame.unknown and (share >= 95 or not run.long))
-    with server.database() as database:
+    with closing(server.database()) as database:
         faults = Judgement(database, [wild, tame]).faults()
     run.note("A9", "nothing lost or doubled", "", faults or "0 lost, 0 doubled, drift 0", not faults)
     server.stop()

@@ -8,9 +8,9 @@
 #include "llmlab/base/problem.h"
 #include "llmlab/providers/catalogue_load.h"
 
-/* What the fuzz targets share. Each fuzz_<subject>.c defines LLVMFuzzerTestOneInput(); it is linked with libFuzzer where the
- * compiler is clang (tests/fuzz/run.sh), and everywhere with replay.c, which runs the corpus as a test. A target checks more
- * than "no crash": what it checks stands at its top. */
+/* What the fuzz targets share. Each fuzz_<subject>.c defines LLVMFuzzerTestOneInput(); it is linked with
+ * libFuzzer where the compiler is clang (tests/fuzz/run.sh), and everywhere with replay.c, which runs the
+ * corpus as a test. A target checks more than "no crash": what it checks stands at its top. */
 
 /* One input; always 0. What does not hold ends the process. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

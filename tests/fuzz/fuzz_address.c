@@ -1,7 +1,7 @@
-/* What decides who a client is and where we send to: X-Forwarded-For and Forwarded, the list of trusted proxies, URLs of
- * webhooks, traceparent. The first byte chooses. Checks that a trusted proxy never becomes the client behind a header that names
- * somebody else, that a URL that is taken is taken again in the form that is sent and no private literal is among them, and that
- * curl reads the same host and port out of it. */
+/* What decides who a client is and where we send to: X-Forwarded-For and Forwarded, the list of trusted
+ * proxies, URLs of webhooks, traceparent. The first byte chooses. Checks that a trusted proxy never becomes
+ * the client behind a header that names somebody else, that a URL that is taken is taken again in the form
+ * that is sent and no private literal is among them, and that curl reads the same host and port out of it. */
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include "../../src/http/internal.h"
@@ -14,7 +14,8 @@ static void check_client(const char *text, bool forwarded)
 	char message[128], shown[64];
 	uint8_t address[16] = {0xAB}, again[16] = {0xCD}, subject[16];
 	if (trusted == NULL)
-		FUZZ_CHECK(proxies_new("10.0.0.0/8, ::1, 2001:db8::/32", &trusted, message, sizeof message) == ERR_OK);
+		FUZZ_CHECK(proxies_new("10.0.0.0/8, ::1, 2001:db8::/32", &trusted, message, sizeof message) ==
+			   ERR_OK);
 	const bool found = proxies_client(trusted, text, forwarded, address);
 	FUZZ_CHECK(proxies_client(trusted, text, forwarded, again) == found);
 	FUZZ_CHECK(!found || memcmp(address, again, sizeof address) == 0);
@@ -26,7 +27,8 @@ static void check_client(const char *text, bool forwarded)
 	address_subject(address, subject);
 	struct in6_addr v6;
 	struct in_addr v4;
-	FUZZ_CHECK(strcmp(shown, "unknown") == 0 || inet_pton(AF_INET6, shown, &v6) == 1 || inet_pton(AF_INET, shown, &v4) == 1);
+	FUZZ_CHECK(strcmp(shown, "unknown") == 0 || inet_pton(AF_INET6, shown, &v6) == 1 ||
+		   inet_pton(AF_INET, shown, &v4) == 1);
 }
 
 static void check_for(const char *text)
@@ -91,7 +93,8 @@ static void check_literal(const struct webhook_target *t, bool allow_private)
 	const struct sockaddr *address = (const struct sockaddr *)&v4;
 	if (t->v6)
 		address = (const struct sockaddr *)&v6;
-	FUZZ_CHECK(inet_pton(t->v6 ? AF_INET6 : AF_INET, t->host, t->v6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) == 1);
+	FUZZ_CHECK(inet_pton(t->v6 ? AF_INET6 : AF_INET, t->host,
+			   t->v6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) == 1);
 	FUZZ_CHECK(webhook_address_allowed(address, allow_private));
 }
 

@@ -1,6 +1,7 @@
-/* The body of a batch: gzip, then cut into the texts of its events. First byte: bit 0 lines instead of an object, bit 1 gzip.
- * Checks the cutting against a naive reading of the whole by jansson: what jansson takes is cut into the same events, and what is
- * cut into good events is good as a whole. Unpacked bytes never exceed the limit. */
+/* The body of a batch: gzip, then cut into the texts of its events. First byte: bit 0 lines instead of an
+ * object, bit 1 gzip. Checks the cutting against a naive reading of the whole by jansson: what jansson takes
+ * is cut into the same events, and what is cut into good events is good as a whole. Unpacked bytes never
+ * exceed the limit. */
 #include <jansson.h>
 #include "../../src/http/internal.h"
 #include "fuzz.h"
@@ -13,7 +14,7 @@
 struct pieces {
 	json_t *values[PIECES_MAX]; /* NULL: jansson does not take it */
 	size_t n;
-	bool good;		    /* all are taken */
+	bool good; /* all are taken */
 };
 
 static enum err cut(const char *data, size_t n, bool lines, struct pieces *ret, struct arena *arena)
@@ -59,7 +60,8 @@ static void check_whole(const char *data, size_t n, struct arena *arena)
 	json_t *const whole = json_loadb(data, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	const json_t *const events = naive(whole);
 	/* "\u0065vents" is the same name to jansson; nobody writes it so, and it is refused */
-	if (events != NULL && memmem(data, n, "\"events\"", 8) != NULL && memchr(data, '\\', n) == NULL && e != ERR_NOT_FOUND) {
+	if (events != NULL && memmem(data, n, "\"events\"", 8) != NULL && memchr(data, '\\', n) == NULL &&
+		e != ERR_NOT_FOUND) {
 		/* deeper than any event may be */
 		const char *const open = memmem(data, n, "[[[[[[[[[[[[[[[[", 16);
 		FUZZ_CHECK(open != NULL || n > 128);

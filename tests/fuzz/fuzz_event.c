@@ -1,6 +1,6 @@
-/* The body of an event: JSON text to a priced event, and on to what is stored and exported. Checks that a body is either taken
- * or blamed, never both; that what is taken is not contradictory, costs what its own lines say, and gives the same fingerprint
- * again; that made JSON is JSON. */
+/* The body of an event: JSON text to a priced event, and on to what is stored and exported. Checks that a
+ * body is either taken or blamed, never both; that what is taken is not contradictory, costs what its own
+ * lines say, and gives the same fingerprint again; that made JSON is JSON. */
 #include "fuzz.h"
 #include "llmlab/api/event_csv.h"
 #include "llmlab/api/event_item.h"
@@ -69,7 +69,8 @@ static void check_csv(const struct event *e)
 }
 
 /* The same body again is the same event. */
-static void check_again(const struct event_source *source, const struct json_doc *doc, const struct event *first)
+static void check_again(
+	const struct event_source *source, const struct json_doc *doc, const struct event *first)
 {
 	struct ingest_item *again = NULL;
 	struct problem p;

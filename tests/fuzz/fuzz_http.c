@@ -1,8 +1,9 @@
-/* The HTTP server with the real endpoints, in this process and on one thread: the bytes of the input come on a socket, loop,
- * framing, routing, authentication and handlers are the real ones. There is no database: what needs it answers 503; stored events
- * are pretended. Checks that every connection ends when its client does, that no request is forgotten and no body's memory stays
- * counted, and that nothing is answered 500. First byte: bit 0 in pieces (their size is the second byte), bit 1 Forwarded
- * instead of X-Forwarded-For. Tokens: "f" full, "i" ingest, "r" read, "s" full but asked of a worker.
+/* The HTTP server with the real endpoints, in this process and on one thread: the bytes of the input come on
+ * a socket, loop, framing, routing, authentication and handlers are the real ones. There is no database: what
+ * needs it answers 503; stored events are pretended. Checks that every connection ends when its client does,
+ * that no request is forgotten and no body's memory stays counted, and that nothing is answered 500. First
+ * byte: bit 0 in pieces (their size is the second byte), bit 1 Forwarded instead of X-Forwarded-For. Tokens:
+ * "f" full, "i" ingest, "r" read, "s" full but asked of a worker.
  *
  * loop.c is included for its callbacks; server.c and executor.c are replaced by what stands here. */
 #include "../../src/http/loop.c"
@@ -45,8 +46,8 @@ void executor_free_thread(struct executor *e)
 /* ---- in place of the queue: --wrap in CMakeLists.txt ---- */
 
 enum err __wrap_ingest_submit(struct ingest *in, struct ingest_group *g);
-enum err __wrap_ingest_reserve(
-	struct ingest *in, const struct uuid *user_id, size_t n_items, size_t bytes, struct ingest_reservation *ret);
+enum err __wrap_ingest_reserve(struct ingest *in, const struct uuid *user_id, size_t n_items, size_t bytes,
+	struct ingest_reservation *ret);
 void __wrap_ingest_unreserve(struct ingest *in, struct ingest_reservation *r);
 void __wrap_http_metrics_count(const struct route *r, int status, int64_t duration_us);
 void __real_http_metrics_count(const struct route *r, int status, int64_t duration_us);
@@ -65,8 +66,8 @@ enum err __wrap_ingest_submit(struct ingest *in, struct ingest_group *g)
 	return ERR_OK;
 }
 
-enum err __wrap_ingest_reserve(
-	struct ingest *in, const struct uuid *user_id, size_t n_items, size_t bytes, struct ingest_reservation *ret)
+enum err __wrap_ingest_reserve(struct ingest *in, const struct uuid *user_id, size_t n_items, size_t bytes,
+	struct ingest_reservation *ret)
 {
 	(void)in;
 	*ret = (struct ingest_reservation){.user_id = *user_id, .items = n_items, .bytes = bytes};
@@ -90,7 +91,8 @@ void __wrap_http_metrics_count(const struct route *r, int status, int64_t durati
 static enum err authenticate(void *app, const char *token, size_t n, struct principal *ret)
 {
 	(void)app;
-	*ret = (struct principal){.user_id = {{7}}, .token_id = {{9}}, .expires_at_us = 4102444800000000LL /* 2100 */};
+	*ret = (struct principal){
+		.user_id = {{7}}, .token_id = {{9}}, .expires_at_us = 4102444800000000LL /* 2100 */};
 	const char kind = n == 1 ? token[0] : '?';
 	if (kind == 's')
 		return ERR_UNAVAILABLE;
@@ -99,7 +101,8 @@ static enum err authenticate(void *app, const char *token, size_t n, struct prin
 	return kind == 'f' || kind == 'i' || kind == 'r' ? ERR_OK : ERR_INVALID_TOKEN;
 }
 
-static enum err authenticate_blocking(void *app, void *worker, const char *token, size_t n, struct principal *ret)
+static enum err authenticate_blocking(
+	void *app, void *worker, const char *token, size_t n, struct principal *ret)
 {
 	FUZZ_CHECK(worker != NULL);
 	(void)token;
@@ -107,25 +110,32 @@ static enum err authenticate_blocking(void *app, void *worker, const char *token
 	return authenticate(app, "f", 1, ret);
 }
 
-static struct api api = {.token_lifetime_us = US_PER_SECOND, .version = "fuzz",
-	.db = {.url = "host=/nonexistent dbname=none", .statement_us = US_PER_SECOND, .connect_us = US_PER_SECOND,
-		.application_name = "fuzz", .prepare = true}};
+static struct api api = {.token_lifetime_us = US_PER_SECOND,
+	.version = "fuzz",
+	.db = {.url = "host=/nonexistent dbname=none",
+		.statement_us = US_PER_SECOND,
+		.connect_us = US_PER_SECOND,
+		.application_name = "fuzz",
+		.prepare = true}};
 static struct http_server server = {.settings = {.loops = 1,
-	.header_us = 10 * US_PER_SECOND,
-	.body_us = 10 * US_PER_SECOND,
-	.request_us = 20 * US_PER_SECOND,
-	.idle_us = 10 * US_PER_SECOND,
-	.max_body_bytes = 8192,
-	.max_batch_bytes = 65536,
-	.max_body_memory_bytes = (size_t)1 << 20,
-	.stream_stall_us = US_PER_SECOND}};
+					    .header_us = 10 * US_PER_SECOND,
+					    .body_us = 10 * US_PER_SECOND,
+					    .request_us = 20 * US_PER_SECOND,
+					    .idle_us = 10 * US_PER_SECOND,
+					    .max_body_bytes = 8192,
+					    .max_batch_bytes = 65536,
+					    .max_body_memory_bytes = (size_t)1 << 20,
+					    .stream_stall_us = US_PER_SECOND}};
 static struct loop loop;
 static void *worker;
 
 static void start_api(void)
 {
-	static const struct ingest_settings ingest = {.max_queued_items = 1000, .max_queued_bytes = 1 << 20,
-		.max_batch_items = 100, .statement_us = US_PER_SECOND, .outcome_us = US_PER_SECOND};
+	static const struct ingest_settings ingest = {.max_queued_items = 1000,
+		.max_queued_bytes = 1 << 20,
+		.max_batch_items = 100,
+		.statement_us = US_PER_SECOND,
+		.outcome_us = US_PER_SECOND};
 	struct catalogue *c = NULL;
 	struct problem p;
 	struct arena arena;
@@ -139,7 +149,8 @@ static void start_api(void)
 	struct jwt_keys *jwt = NULL;
 	struct seal_keys *seal = NULL;
 	struct ingest *in = NULL;
-	FUZZ_CHECK(jwt_keys_new(secret, NULL, &jwt) == ERR_OK && seal_keys_new(secret, NULL, &seal) == ERR_OK);
+	FUZZ_CHECK(
+		jwt_keys_new(secret, NULL, &jwt) == ERR_OK && seal_keys_new(secret, NULL, &seal) == ERR_OK);
 	FUZZ_CHECK(ingest_start(&ingest, &api.db, &in) == ERR_OK);
 	api.jwt = jwt;
 	api.seal = seal;
@@ -165,12 +176,13 @@ static void start_loop(void)
 	loop = (struct loop){.server = &server, .listen_fd = -1, .clean = true};
 	pthread_mutex_init(&loop.mailbox_lock, NULL);
 	loop.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	loop.daemon = MHD_start_daemon(
-		MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0,
-		NULL, NULL, on_step, &loop, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
+	loop.daemon = MHD_start_daemon(MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL | MHD_USE_ITC |
+					       MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME,
+		0, NULL, NULL, on_step, &loop, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEADER_POOL_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, &loop, MHD_OPTION_URI_LOG_CALLBACK, on_uri, &loop,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, &loop, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, &loop, MHD_OPTION_URI_LOG_CALLBACK, on_uri,
+		&loop, MHD_OPTION_NOTIFY_COMPLETED, on_completed, &loop, MHD_OPTION_STRICT_FOR_CLIENT, 0,
+		MHD_OPTION_END);
 	FUZZ_CHECK(loop.wake_fd >= 0 && loop.daemon != NULL);
 }
 
@@ -235,7 +247,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.sin_family = AF_INET, .sin_port = htons(4711), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
 	FUZZ_CHECK(fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0);
-	FUZZ_CHECK(MHD_add_connection(loop.daemon, ends[1], (const struct sockaddr *)&from, sizeof from) == MHD_YES);
+	FUZZ_CHECK(MHD_add_connection(loop.daemon, ends[1], (const struct sockaddr *)&from, sizeof from) ==
+		   MHD_YES);
 	const size_t n = size - 2;
 	const size_t least = n / PIECES + 1;
 	const size_t asked = (data[0] & 1) != 0 ? (size_t)data[1] + 1 : INPUT_MAX;

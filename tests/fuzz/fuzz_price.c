@@ -1,6 +1,6 @@
-/* Finding a price by provider, model and address: three lines of text. Checks that the answer does not depend on what was asked
- * before (the memo) or on the case of letters, that what is found belongs to who bills, and that every record found prices a
- * plain call exactly or says that it has no price. */
+/* Finding a price by provider, model and address: three lines of text. Checks that the answer does not depend
+ * on what was asked before (the memo) or on the case of letters, that what is found belongs to who bills, and
+ * that every record found prices a plain call exactly or says that it has no price. */
 #include <ctype.h>
 #include "fuzz.h"
 #include "llmlab/core/price.h"
@@ -9,14 +9,17 @@
 
 static bool same(const struct price_match *a, const struct price_match *b)
 {
-	return a->provider == b->provider && a->record == b->record && a->kind == b->kind && a->fallback == b->fallback &&
-	       a->stripped == b->stripped;
+	return a->provider == b->provider && a->record == b->record && a->kind == b->kind &&
+	       a->fallback == b->fallback && a->stripped == b->stripped;
 }
 
-static void check_price(const struct catalogue *c, const char *provider, const char *model, const char *base_url)
+static void check_price(
+	const struct catalogue *c, const char *provider, const char *model, const char *base_url)
 {
-	static const struct usage usage = {.counts = {[USAGE_input_tokens] = 1000, [USAGE_output_tokens] = 500}, .has_counts = true};
-	const struct price_query q = {.provider = provider, .model = model, .base_url = base_url, .at_us = NOW_US, .usage = &usage};
+	static const struct usage usage = {
+		.counts = {[USAGE_input_tokens] = 1000, [USAGE_output_tokens] = 500}, .has_counts = true};
+	const struct price_query q = {
+		.provider = provider, .model = model, .base_url = base_url, .at_us = NOW_US, .usage = &usage};
 	struct arena arena;
 	struct problem p;
 	struct price_result r;
@@ -47,7 +50,8 @@ static void check_find(const char *provider, char *model, const char *base_url)
 	const struct price_match second = price_find(c, provider, model, base_url);
 	FUZZ_CHECK(same(&first, &second));
 	FUZZ_CHECK(first.record == NULL || first.provider != NULL);
-	FUZZ_CHECK(first.record == NULL || first.fallback || strcmp(first.record->provider, first.provider->id) == 0);
+	FUZZ_CHECK(first.record == NULL || first.fallback ||
+		   strcmp(first.record->provider, first.provider->id) == 0);
 	FUZZ_CHECK(strlen(price_rule_name(&first)) > 0);
 	check_price(c, provider, model, base_url);
 	for (char *at = model; *at != '\0'; at++)

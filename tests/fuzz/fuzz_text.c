@@ -1,5 +1,6 @@
-/* Everything that is read from a query, a path or a field of text: decimals, instants, dates, cursors, ranges, queries, paths,
- * ids, base64url, zone rules, JSON. The first byte chooses. What was read and is written again must be the same. */
+/* Everything that is read from a query, a path or a field of text: decimals, instants, dates, cursors,
+ * ranges, queries, paths, ids, base64url, zone rules, JSON. The first byte chooses. What was read and is
+ * written again must be the same. */
 #include "../../src/base/posix_tz.h"
 #include "../../src/http/internal.h"
 #include "fuzz.h"
@@ -29,7 +30,8 @@ static void check_decimal(const char *text, size_t n)
 	FUZZ_CHECK(length == strlen(out) && length < sizeof out);
 	FUZZ_CHECK(decimal_parse(out, length, scale, max, &again) == ERR_OK && again == value);
 	if (scale < 20) /* one more digit changes nothing */
-		FUZZ_CHECK(decimal_parse(out, length, scale + 1, max * 10, &again) == ERR_OK && again == value * 10);
+		FUZZ_CHECK(decimal_parse(out, length, scale + 1, max * 10, &again) == ERR_OK &&
+			   again == value * 10);
 }
 
 static void check_instant(const char *text, size_t n)
@@ -153,7 +155,8 @@ static void check_ids(const char *text, size_t n)
 	}
 }
 
-/* The next change is later, and nothing changes before it. (At it neither, where the rule says "all year".) */
+/* The next change is later, and nothing changes before it. (At it neither, where the rule says "all year".)
+ */
 static void check_zone(const char *text, size_t n)
 {
 	struct posix_tz tz;

@@ -1,6 +1,7 @@
-/* Access tokens and API keys. First byte even: the text of a token; it must not be taken, for nobody but us has the secret. Odd:
- * the payload of a token that we sign, so that the claims are reached; whoever is let in then is who the payload names, and it
- * has not expired. API keys have one spelling, and every one that looks right can be hashed and shown. */
+/* Access tokens and API keys. First byte even: the text of a token; it must not be taken, for nobody but us
+ * has the secret. Odd: the payload of a token that we sign, so that the claims are reached; whoever is let in
+ * then is who the payload names, and it has not expired. API keys have one spelling, and every one that looks
+ * right can be hashed and shown. */
 #include <jansson.h>
 #include "fuzz.h"
 #include "llmlab/auth/api_key.h"
@@ -9,10 +10,10 @@
 #include "llmlab/auth/jwt.h"
 #include "llmlab/base/clock.h"
 
-#define SECRET	"8f2c1d90a7b64e53c1f08d2b7a965e41"
-#define HEADER	"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
-#define BLOCK	64 /* of SHA-256 */
-#define NOW_US	1787479200000000LL /* 2026-08-23T10:00:00Z */
+#define SECRET "8f2c1d90a7b64e53c1f08d2b7a965e41"
+#define HEADER "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
+#define BLOCK  64		  /* of SHA-256 */
+#define NOW_US 1787479200000000LL /* 2026-08-23T10:00:00Z */
 
 /* HMAC (RFC 2104) of our own, so that the signature does not come from the code under test. */
 static void sign(const char *text, size_t n, uint8_t mac[32])
@@ -69,7 +70,8 @@ static void check_key(const char *text, size_t n)
 	api_key_hash(key, hash);
 	api_key_prefix(key, prefix);
 	FUZZ_CHECK(strncmp(key, prefix, strlen(prefix)) == 0);
-	FUZZ_CHECK(base64url_decode(key + 4, n - 4, random, sizeof random, &length) == ERR_OK && length == sizeof random);
+	FUZZ_CHECK(base64url_decode(key + 4, n - 4, random, sizeof random, &length) == ERR_OK &&
+		   length == sizeof random);
 	base64url_encode(random, sizeof random, again);
 	FUZZ_CHECK(strcmp(again, key + 4) == 0);
 }

@@ -1,6 +1,6 @@
-/* Usage objects and response bodies of every provider. Checks that a body is read into counts that do not contradict each other
- * (parts within their wholes) and that have an exact price, or is refused with a named field. The first byte says whose it is,
- * the second whether it is a whole response. */
+/* Usage objects and response bodies of every provider. Checks that a body is read into counts that do not
+ * contradict each other (parts within their wholes) and that have an exact price, or is refused with a named
+ * field. The first byte says whose it is, the second whether it is a whole response. */
 #include "fuzz.h"
 #include "llmlab/core/price.h"
 #include "llmlab/providers/usage_format.h"
@@ -17,7 +17,8 @@ static void check_parts(const struct usage *u)
 }
 
 /* With the first model of the provider that costs something. */
-static void check_price(const struct catalogue *c, const struct provider *who, const struct usage_report *r, struct problem *p)
+static void check_price(const struct catalogue *c, const struct provider *who, const struct usage_report *r,
+	struct problem *p)
 {
 	if (who->n_records == 0)
 		return;
@@ -43,7 +44,8 @@ static void check_price(const struct catalogue *c, const struct provider *who, c
 	FUZZ_CHECK(money_compare(sum, priced.cost) == 0);
 }
 
-static void read_one(const struct provider *who, bool whole, const struct json_doc *doc, struct arena *arena, struct problem *p)
+static void read_one(const struct provider *who, bool whole, const struct json_doc *doc, struct arena *arena,
+	struct problem *p)
 {
 	const struct catalogue *const c = fuzz_catalogue();
 	const struct usage_format *format = NULL;

@@ -1,5 +1,6 @@
-/* Runs a fuzz target over the files of folders, as a test: what was found once must not come back. Not a fuzzer: it makes no
- * inputs of its own but the beginnings of each file, which are what a broken connection leaves. */
+/* Runs a fuzz target over the files of folders, as a test: what was found once must not come back. Not a
+ * fuzzer: it makes no inputs of its own but the beginnings of each file, which are what a broken connection
+ * leaves. */
 #include <dirent.h>
 #include "fuzz.h"
 

@@ -212,6 +212,9 @@ def compared_with(tokens, table, alias, alone):
         # a row of columns: (user_id, ...) = (...)
         found |= set(re.findall(rf"\( {form} ,[^()]*\) (?:=|in) \(? ?(\S+)", text))
         found |= set(re.findall(rf"\( (\w+) \. user_id ,[^()]*\) = \( {form} ,", text))
+    # JOIN ... USING (user_id, ...): with the other side of the join
+    if re.search(rf"join {table} (?:as )?{re.escape(alias or '')} ?using \( user_id ,", text):
+        found.add("using")
     return found
 
 

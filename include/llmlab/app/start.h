@@ -18,6 +18,7 @@ void start_log(const struct config *c);
 struct start_database {
 	struct private_pg *pg; /* NULL with DATABASE_URL */
 	struct db_settings settings;
+	int64_t close_by_mono_us; /* how long closing may wait; 0: as long as it takes */
 };
 /* Starts the private PostgreSQL if there is no DATABASE_URL; does not connect. config outlives *ret. */
 bool start_database_open(const struct config *c, struct start_database *ret);

@@ -14,6 +14,7 @@ struct buf {
 	size_t size;   /* bytes allocated */
 	size_t max;    /* most bytes it may ever hold */
 	bool failed;
+	bool starved;  /* failed for want of memory, not because of max */
 };
 
 void buf_init(struct buf *b, size_t max_bytes);

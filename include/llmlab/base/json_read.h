@@ -44,6 +44,11 @@ enum err json_doc_parse(struct json_doc *doc, const char *data, size_t n, const 
 	struct arena *arena, struct problem *p);
 void json_doc_release(struct json_doc *doc);
 
+/* json_loadb() for texts that must be read whole: jansson 2.14 leaves a character of a text out without a word when there is no
+ * memory to keep it, so whatever it has read then is thrown away. NULL when refused, with *error set, or, with *ret_starved true,
+ * when memory ran out. Equal keys are refused. Owned by the caller. Thread-safe. */
+json_t *json_load_whole(const char *data, size_t n, json_error_t *error, bool *ret_starved);
+
 /* The exact text of a number value (integer or not) of this doc. Integers are formatted into the arena.
  * NULL if v is not a number or the arena overflowed. */
 const char *json_number_text(const struct json_doc *doc, const json_t *v, struct arena *arena);

@@ -28,6 +28,7 @@
  * second, and all come back at once when one got through. Zero: open. */
 struct db_gate {
 	_Atomic int64_t next_mono_us; /* the next attempt; 0: whoever wants to */
+	_Atomic int64_t end_mono_us;  /* the process ends: no call lasts longer, whatever its deadline; 0: it goes on */
 };
 
 struct db_settings {
@@ -95,6 +96,8 @@ enum err db_run_planned(struct db_conn *c, const struct db_stmt *stmt, const str
 
 /* Transactions. begin/commit/rollback; a failed call inside must be followed by db_rollback(). Commit may answer ERR_DB_LOST. */
 enum err db_begin(struct db_conn *c);
+/* The same for reading only: all that is read until its end (db_rollback() does) is of one moment. */
+enum err db_begin_snapshot(struct db_conn *c);
 enum err db_commit(struct db_conn *c);
 void db_rollback(struct db_conn *c);
 /* Runs body in a transaction, again (at most 3 times in all, jittered) on ERR_DB_RETRY; commits on ERR_OK, else rolls back.

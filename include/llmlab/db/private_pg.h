@@ -20,5 +20,8 @@ enum err private_pg_start(const char *data_dir, struct private_pg **ret, char *m
 const char *private_pg_url(const struct private_pg *pg);
 /* Fast shutdown (checkpoint), waits up to 20 s, then immediate. Frees. */
 void private_pg_stop(struct private_pg *pg);
+/* The same, but waits no longer than until then (and a second or two at least): a PostgreSQL that hangs is told to stop and
+ * left behind; the next start waits for its end. */
+void private_pg_stop_by(struct private_pg *pg, int64_t mono_us);
 
 #endif

@@ -9,7 +9,7 @@ static void add_users(void)
 	static const struct db_stmt USERS = {"test_users",
 		"INSERT INTO users (id, email, name, password_hash, timezone)"
 		" SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.com', "
-		"'N', '$test',"
+		"'N', '$argon2id$test',"
 		" CASE WHEN n < 150 THEN 'Nowhere/Land' ELSE 'UTC' END FROM generate_series(1, 150) AS n"};
 	static const struct db_stmt HOURS = {"test_hours",
 		"INSERT INTO usage_hour (user_id, bucket, calls, errors, unpriced_calls, input_tokens, "
@@ -24,9 +24,9 @@ static void add_users(void)
 
 static bool is_last_looked_at(void)
 {
-	static const struct db_stmt LOOKED = {
-		"test_looked", "SELECT EXISTS (SELECT FROM anomaly_scans AS s JOIN users AS u ON u.id = "
-			       "s.user_id WHERE timezone = 'UTC')"};
+	static const struct db_stmt LOOKED = {"test_looked",
+		"SELECT EXISTS (SELECT FROM anomaly_scans AS s JOIN users AS u ON u.id = "
+		"s.user_id WHERE timezone = 'UTC')"};
 	PGresult *r = NULL;
 	ck_assert_int_eq(db_run(conn, &LOOKED, NULL, &r), ERR_OK);
 	const bool looked = db_bool(r, 0, 0);

@@ -217,6 +217,48 @@ START_TEST(costs_totals_answers_each_question_as_if_it_were_alone)
 }
 END_TEST
 
+/* Of whole days, where neither providers nor models are asked for, the small level is read: here each of its
+ * five rows (one a set) says a dollar more than the others. */
+START_TEST(costs_of_sets_read_days_by_model_only_where_models_are_asked_for)
+{
+	static const struct db_stmt FALSIFY = {
+		"test_falsify", "UPDATE usage_set_day SET cost = cost + 1 WHERE user_id = $1"};
+	static const struct usage_group BY_CUSTOMER[] = {{USAGE_BY_CUSTOMER, NULL}},
+					BOTH[] = {{USAGE_BY_CUSTOMER, NULL}, {USAGE_BY_MODEL, NULL}};
+	static const struct usage_filter OF_MODEL = {.model = "b"}, OF_CUSTOMER = {.customer = "acme"},
+					 OF_BOTH = {.customer = "acme", .provider = "q"};
+	const struct uuid user_id = noon_user();
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, &user_id);
+	run_sql(&FALSIFY, &p);
+	const struct {
+		struct usage_breakdown b;
+		const char *one, *two; /* the day alone, and before another one */
+	} cases[] = {
+		{{BY_CUSTOMER, 1, 10, NULL}, "0:acme=2/1002 0:none=3/3.7", "0:acme=2/1002 0:none=3/3.7"},
+		{{BY_CUSTOMER, 1, 10, &OF_CUSTOMER}, "0:acme=2/1002", "0:acme=2/1002"},
+		{{BY_CUSTOMER, 1, 10, &OF_MODEL}, "0:acme=2/1000", "0:acme=2/1000"},
+		{{BOTH, 2, 10, NULL}, "0:acme,b=2/1000 0:none,a=3/0.7", "0:acme,b=2/1000 0:none,a=3/0.7"},
+		{{BOTH, 2, 10, &OF_BOTH}, "0:acme,b=1/1000", "0:acme,b=1/1000"},
+	};
+	const char *const from = "2026-03-10T00:00:00Z", *const to = "2026-03-11T00:00:00Z";
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ck_assert_str_eq(ask(&user_id, &cases[i].b, from, NULL, to), cases[i].one);
+		ck_assert_str_eq(ask(&user_id, &cases[i].b, from, to, "2026-03-12T00:00:00Z"), cases[i].two);
+	}
+	const struct usage_question of_customer = {.filter = OF_CUSTOMER,
+					    .from_us = at(from),
+					    .to_us = at(to)},
+				    of_both = {.filter = OF_BOTH, .from_us = at(from), .to_us = at(to)};
+	struct usage_sums customer, both;
+	ck_assert_int_eq(costs_totals(conn, &user_id, &of_customer, 1, &customer), ERR_OK);
+	ck_assert_int_eq(costs_totals(conn, &user_id, &of_both, 1, &both), ERR_OK);
+	ck_assert_str_eq(usd_text(customer.cost), "1002");
+	ck_assert_str_eq(usd_text(both.cost), "1000");
+}
+END_TEST
+
 START_TEST(costs_totals_bounds_are_kept)
 {
 	static struct usage_question questions[COSTS_QUESTIONS_MAX + 1];
@@ -262,9 +304,9 @@ END_TEST
 
 START_TEST(costs_summary_of_sums_that_contradict_each_other_is_refused)
 {
-	static const struct db_stmt DAMAGE = {
-		"test_damage", "UPDATE usage_hour SET calls = calls + 1 WHERE user_id = $1 AND bucket = "
-			       "'2026-03-10T12:00:00Z'"};
+	static const struct db_stmt DAMAGE = {"test_damage",
+		"UPDATE usage_hour SET calls = calls + 1 WHERE user_id = $1 AND bucket = "
+		"'2026-03-10T12:00:00Z'"};
 	const struct uuid user_id = noon_user();
 	struct db_params p;
 	db_params_init(&p, &arena);
@@ -365,6 +407,7 @@ int main(void)
 	tcase_add_test(t, costs_breakdown_filters_by_key_and_by_several_tags);
 	tcase_add_test(t, costs_breakdown_another_users_are_not_seen);
 	tcase_add_test(t, costs_totals_answers_each_question_as_if_it_were_alone);
+	tcase_add_test(t, costs_of_sets_read_days_by_model_only_where_models_are_asked_for);
 	tcase_add_test(t, costs_totals_bounds_are_kept);
 	tcase_add_test(t, costs_summary_models_intervals_and_the_time_before_add_up);
 	tcase_add_test(t, costs_summary_of_sums_that_contradict_each_other_is_refused);

@@ -1,5 +1,5 @@
 /* A database of the version before sums had levels (migration 3), with events, with their sums, and with the
- * sums of a month whose events retention has dropped: what migration 4 makes of it. */
+ * sums of a month whose events retention has dropped but for late ones: what migration 4 makes of it. */
 
 #include <check.h>
 #include "../../support/pg_test.h"
@@ -42,8 +42,23 @@ static const char FILL[] =
 	" sum(input_tokens), sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens), "
 	"sum(reasoning_tokens),"
 	" coalesce(sum(cost), 0) FROM events GROUP BY 1, 2, 3, 4, 5;"
-	"CREATE TABLE before AS SELECT * FROM usage_15m;"
-	"DROP TABLE events_2026_03";
+	"DROP TABLE events_2026_03;"
+	/* A late event makes the month's partition again, beside sums of events that are gone. */
+	"SELECT events_ensure_partition('2026-03-01Z');"
+	"INSERT INTO events (user_id, occurred_at, id, received_at, provider, model, input_tokens, "
+	"output_tokens, cost,"
+	" pricing_status, price_rule, catalogue_version, service_tier, project, status) SELECT user_id, "
+	"bucket, gen_random_uuid(),"
+	" now(), provider, model, 1, 1, 0.5, 'priced', 'test', 'test', 'standard', nullif(project, ''), "
+	"'success' FROM usage_15m"
+	" WHERE bucket < '2026-04-01Z' ORDER BY bucket LIMIT 3;"
+	"UPDATE usage_15m AS u SET calls = calls + 1, input_tokens = u.input_tokens + 1, output_tokens = "
+	"u.output_tokens + 1,"
+	" cost = u.cost + 0.5 FROM events AS e WHERE e.occurred_at < '2026-04-01Z' AND u.user_id = e.user_id "
+	"AND u.bucket ="
+	" e.occurred_at AND u.provider = e.provider AND u.model = e.model AND u.project = "
+	"coalesce(e.project, '');"
+	"CREATE TABLE before AS SELECT * FROM usage_15m";
 
 static void setup(void)
 {
@@ -93,9 +108,8 @@ END_TEST
 /* Of the dropped month, every level says what usage_15m said: calls, tokens and cost, by user. */
 START_TEST(upgrade_gives_a_dropped_month_to_every_level)
 {
-	static const char *const levels[] = {
-		"usage_model_day", "usage_hour", "usage_set_model_15m", "usage_set_model_day",
-		"usage_set_day"};
+	static const char *const levels[] = {"usage_model_day", "usage_hour", "usage_set_model_15m",
+		"usage_set_model_day", "usage_set_day"};
 	for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
 		char sql[512];
 		snprintf(sql, sizeof sql,
@@ -123,13 +137,14 @@ END_TEST
 /* The check itself can fail. */
 START_TEST(usage_drift_names_what_is_wrong)
 {
-	pg_test_sql(conn,
-		"UPDATE usage_set_model_day SET cost = cost + 0.000000000000000001 WHERE ctid = (SELECT ctid FROM"
-		" usage_set_model_day WHERE bucket = '2026-04-02Z' LIMIT 1);"
-		"DELETE FROM usage_hour WHERE bucket = '2026-04-03T00:00:00Z'");
+	pg_test_sql(conn, "UPDATE usage_set_model_day SET cost = cost + 0.000000000000000001 WHERE ctid = "
+			  "(SELECT ctid FROM"
+			  " usage_set_model_day WHERE bucket = '2026-04-02Z' LIMIT 1);"
+			  "DELETE FROM usage_hour WHERE bucket = '2026-04-03T00:00:00Z'");
 	ck_assert_str_eq(pg_test_value(url, "SELECT string_agg(DISTINCT held_in || ': ' || what, ', ') FROM"
 					    " usage_drift('2026-04-01Z', '2026-05-01Z')"),
-		"usage_hour: missing or wrong, usage_set_model_day: missing or wrong, usage_set_model_day: too much or "
+		"usage_hour: missing or wrong, usage_set_model_day: missing or wrong, usage_set_model_day: "
+		"too much or "
 		"wrong");
 	ck_assert_str_eq(
 		pg_test_value(url, "SELECT count(*) FROM usage_drift('2026-04-04Z', '2026-05-01Z')"), "0");

@@ -155,7 +155,8 @@ START_TEST(usage_insert_fills_every_level)
 			       "user_id = $1"),
 		"21 3 36");
 	ck_assert_str_eq(value("SELECT count(*) FROM usage_sets WHERE user_id = $1"), "3");
-	ck_assert_str_eq(value("SELECT count(DISTINCT bucket) FROM usage_set_model_day WHERE user_id = $1"), "2");
+	ck_assert_str_eq(
+		value("SELECT count(DISTINCT bucket) FROM usage_set_model_day WHERE user_id = $1"), "2");
 }
 END_TEST
 
@@ -288,7 +289,8 @@ START_TEST(usage_changed_with_a_row_gone_is_false)
 	PGresult *results[USAGE_STATEMENTS_MAX];
 	ck_assert_int_eq(usage_change(&d, 1, &arena, &s), ERR_OK);
 	ck_assert_int_eq(db_begin(conn), ERR_OK);
-	value("WITH gone AS (DELETE FROM usage_set_model_day WHERE user_id = $1 RETURNING 1) SELECT count(*) FROM "
+	value("WITH gone AS (DELETE FROM usage_set_model_day WHERE user_id = $1 RETURNING 1) SELECT count(*) "
+	      "FROM "
 	      "gone");
 	run_statements(&s, results);
 	ck_assert(!usage_changed(&s, results));

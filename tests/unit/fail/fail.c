@@ -1,5 +1,5 @@
-/* The failing allocations and system calls. Where nothing is armed each is passed on to the next definition (the sanitizer's or
- * libc's). What runs before the sanitizer is ready must not be instrumented. */
+/* The failing allocations and system calls. Where nothing is armed each is passed on to the next definition
+ * (the sanitizer's or libc's). What runs before the sanitizer is ready must not be instrumented. */
 #include "fail.h"
 
 #include <dlfcn.h>
@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <regex.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -19,9 +20,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PLAIN	      __attribute__((no_sanitize_address, no_sanitize_undefined))
-#define EVERY_ONE_TO  150
-#define EARLY_BYTES   ((size_t)64 * 1024)
+#define PLAIN	     __attribute__((no_sanitize_address, no_sanitize_undefined))
+#define EVERY_ONE_TO 150
+#define EARLY_BYTES  ((size_t)64 * 1024)
 
 static struct {
 	_Atomic int kind; /* FAIL_KINDS: none */
@@ -36,8 +37,8 @@ static size_t early_used;
 
 const char *fail_kind_name(enum fail_kind k)
 {
-	static const char *const names[] = {"memory", "accept4", "recv", "send", "epoll_ctl", "eventfd", "getrandom", "open",
-		"write", "connect", "socket", "poll", "pthread_create"};
+	static const char *const names[] = {"memory", "accept4", "recv", "send", "epoll_ctl", "eventfd",
+		"getrandom", "open", "write", "connect", "socket", "poll", "pthread_create"};
 	return names[k];
 }
 
@@ -183,6 +184,18 @@ char *strdup(const char *s)
 	const size_t n = strlen(s) + 1;
 	char *const copy = malloc(n);
 	return copy == NULL ? NULL : memcpy(copy, s, n);
+}
+
+/* glibc's loses what it has when its memory ends half-way: it has all of it or none. */
+int regcomp(regex_t *ret, const char *pattern, int flags)
+{
+	if (fails(FAIL_MEMORY))
+		return REG_ESPACE;
+	const bool before = exempted;
+	exempted = true;
+	const int rc = (NEXT(regcomp))(ret, pattern, flags);
+	exempted = before;
+	return rc;
 }
 
 /* ---- system calls ---- */

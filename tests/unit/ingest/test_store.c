@@ -318,9 +318,8 @@ START_TEST(submit_after_the_partition_was_dropped_makes_it_again)
 	struct test_group *a = group_of(plain_event(&user, "2020-06-01T00:00:00Z"), 1, NULL);
 	expect_all(a, INGEST_STORED);
 	execute("drop_partition", "DROP TABLE events_2020_06");
-	static const char *const tables[] = {
-		"usage_model_15m", "usage_model_day", "usage_hour", "usage_set_model_15m", "usage_set_model_day",
-		"usage_set_day"};
+	static const char *const tables[] = {"usage_model_15m", "usage_model_day", "usage_hour",
+		"usage_set_model_15m", "usage_set_model_day", "usage_set_day"};
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		execute(tables[i], arena_printf(&arena,
 					   "DELETE FROM %s WHERE bucket < '2020-07-01Z' AND bucket >= "
