@@ -22,6 +22,7 @@ CREATE TABLE usage_sets (
 	tags jsonb,
 	PRIMARY KEY (user_id, id)
 );
+CREATE INDEX usage_sets_customer ON usage_sets (user_id, customer);
 COMMENT ON TABLE usage_sets IS 'Combinations of project, customer, API key and tags that events came with. Never changed, only added.';
 COMMENT ON COLUMN usage_sets.user_id IS 'Whose events.';
 COMMENT ON COLUMN usage_sets.id IS 'A hash of the other columns, made by who writes the event; two ids with the same content do no harm.';

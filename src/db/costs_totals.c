@@ -53,8 +53,10 @@
 	" JOIN usage_sets AS s ON s.user_id = $1 AND s.api_key_id = q.api_key_id" REST                       \
 	" WHERE q.customer IS NULL"                                                                          \
 	" UNION ALL SELECT q.n, q.i, q.provider, q.model, s.id FROM sq AS q"                                 \
-	" JOIN (SELECT u.*, e.key, e.value FROM usage_sets AS u, jsonb_each_text(u.tags) AS e"               \
-	" WHERE u.user_id = $1) AS s ON s.key = q.tag_key AND s.value = q.tag_value" REST                    \
+	" JOIN (SELECT u.*, k.tag_key AS key, u.tags ->> k.tag_key AS value FROM (SELECT DISTINCT tag_key "  \
+	"FROM sq"                                                                                            \
+	" WHERE tag_key IS NOT NULL) AS k, usage_sets AS u WHERE u.user_id = $1) AS s"                       \
+	" ON s.key = q.tag_key AND s.value = q.tag_value" REST                                               \
 	" WHERE q.customer IS NULL AND q.api_key_id IS NULL)"
 #define SET_PART(from)                                                                                       \
 	"SELECT r.i, t.set_id, CASE WHEN $29::bool THEN t.provider END AS provider,"                         \
