@@ -86,7 +86,10 @@ START_TEST(webhooks_of_a_deleted_account_get_nothing)
 	delete_account(&user);
 	ck_assert_uint_eq(claimed_of(&user), 0);
 	enqueue(&user);
-	ck_assert_int_eq((int)pending(&user, &hook), 1);
+	ck_assert_uint_eq(claimed_of(&user), 0);
+	struct webhook w;
+	ck_assert_int_eq(
+		webhooks_find(conn, &user, &hook, &arena, &w), ERR_NOT_FOUND); /* gone with the mark */
 	ck_assert_int_eq((int)pending(&other, &others), 1);
 	ck_assert_int_eq(add_hook(&user, &late), ERR_NOT_FOUND);
 }
