@@ -29,4 +29,4 @@ SELECT create_distributed_table('recommendation_dismissals', 'user_id', colocate
 SELECT create_distributed_table('repricings', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('repricing_changes', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('repricing_models', 'user_id', colocate_with => 'events');
--- schema_migrations, price_catalogues, auth_changes, auth_throttles stay on the coordinator: they belong to no user.
+-- schema_migrations, event_months_dropped, price_catalogues, auth_changes, auth_throttles stay on the coordinator: they belong to no user.

@@ -417,6 +417,7 @@ def a7(run):
         """Without connections to the database: threads connect when they first need one."""
         return descriptors(server.process.pid) - metric(server, "llmlab_db_connections")
 
+    wait_for(lambda: metric(server, "llmlab_http_connections") <= 1, "the connections so far to be closed")
     before, rss = held(), rss_kb(server.process.pid)
     idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(count)]
     wait_for(lambda: held() >= before + count, "the connections to be taken")
