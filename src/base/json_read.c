@@ -13,6 +13,7 @@
 #define DEPTH_MAX	 JSON_WRITE_DEPTH_MAX
 /* "<index>.0": at most 20 digits and two characters. */
 #define INDEX_TEXT_MAX 23
+#define NUL_REASON     "a NUL character is not allowed"
 
 const struct json_limits json_limits_default = {.max_depth = 16, .max_nodes = 4096, .max_object_keys = 64};
 const struct json_limits json_limits_response = {.max_depth = 24, .max_nodes = 16384, .max_object_keys = 256};
@@ -199,6 +200,8 @@ static enum err scan_next(struct scan *s)
 		return scan_colon(s);
 	case '"':
 		return scan_string(s);
+	case '\0': /* jansson 2.14 passes over one that follows a number or a word */
+		return refuse_at(s->p, s->data, s->at, NUL_REASON);
 	default:
 		break;
 	}
@@ -323,7 +326,7 @@ static const char *malformed_reason(enum json_error_code code)
 		return "the text is not valid UTF-8";
 	case json_error_null_character:
 	case json_error_null_byte_in_key:
-		return "a NUL character is not allowed";
+		return NUL_REASON;
 	case json_error_duplicate_key:
 		return "a key appears twice in an object";
 	case json_error_invalid_syntax:

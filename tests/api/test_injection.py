@@ -39,7 +39,7 @@ RAW = [b"null", b"true", b"[]", b"{}", b"[[]]", b'{"__proto__":{"a":1}}', b"-0",
        b"9223372036854775807", b"9223372036854775808", b"18446744073709551616", b"-9223372036854775809", b"9" * 400, b"0." + b"0" * 300 + b"1",
        b'"2290-01-01"', b'"0000-00-00T00:00:00Z"', b'"290000-01-01T00:00:00Z"', b'"2025-06-31"']
 # Pieces that are no JSON text that the server takes.
-NOT_JSON = [b"NaN", b"Infinity", b"-Infinity", b'"\\ud800"', b'"\\u0000"', b'"a\x00b"', b'"\xff"', b'"\xc0\xaf"', b'"\xed\xa0\x80"',
+NOT_JSON = [b"NaN", b"Infinity", b"-Infinity", b'"\\ud800"', b'"\\u0000"', b'"a\x00b"', b"6\x00", b'"\xff"', b'"\xc0\xaf"', b'"\xed\xa0\x80"',
             b'"\xf8\x88\x80\x80\x80"', b"01", b"+1", b"'a'", b'{"a":1,"a":2}', b'{"a":1,"\\u0061":2}', b"\x0c1"]
 QUERY_BYTES = ["%00", "a%00b", "%0d%0aX-Injected:%201", "%1b%5b31m", "%ff", "%c0%af", "%ed%a0%80", "%f8%88%80%80%80", "%", "%4", "%zz", "%7f"]
 

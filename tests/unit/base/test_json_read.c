@@ -194,6 +194,22 @@ START_TEST(json_doc_parse_mistake_names_line_and_column)
 }
 END_TEST
 
+/* jansson 2.14 passes over a NUL that follows a number or a word. */
+START_TEST(json_doc_parse_nul_is_refused_wherever_it_stands)
+{
+	static const struct {
+		const char *text;
+		size_t n;
+	} cases[] = {{"[6\0]", 4}, {"[1.5\0]", 6}, {"[6\0,1]", 6}, {"[true\0]", 7}, {"[\0]", 3}, {"[1]\0", 4},
+		{"\0[1]", 4}, {"[\"a\0\"]", 6}, {"{\"a\":1\0}", 8}};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		ck_assert_int_eq(
+			parse_n(cases[i].text, cases[i].n, &json_limits_default), ERR_MALFORMED_JSON);
+		release();
+	}
+}
+END_TEST
+
 START_TEST(json_doc_parse_mistake_never_quotes_the_client)
 {
 	ck_assert_int_eq(parse("{\"secret\":hunter2}"), ERR_MALFORMED_JSON);
@@ -394,10 +410,6 @@ START_TEST(json_doc_parse_hostile_documents_are_treated_as_by_jansson)
 {
 	for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++)
 		compare_with_jansson(hostile[i], strlen(hostile[i]));
-	compare_with_jansson("[1]\0", 4);
-	compare_with_jansson("[\0]", 3);
-	compare_with_jansson("[\"\0\"]", 5);
-	compare_with_jansson("[1.5\0]", 6);
 }
 END_TEST
 
@@ -467,6 +479,7 @@ int main(void)
 	tcase_add_test(tc, json_doc_parse_node_limit_counts_values_not_keys);
 	tcase_add_test(tc, json_doc_parse_key_limit_is_for_each_object);
 	tcase_add_test(tc, json_doc_parse_mistake_names_line_and_column);
+	tcase_add_test(tc, json_doc_parse_nul_is_refused_wherever_it_stands);
 	tcase_add_test(tc, json_doc_parse_mistake_never_quotes_the_client);
 	tcase_add_test(tc, json_doc_parse_full_arena_is_out_of_memory);
 	tcase_add_test(tc, json_text_writes_what_was_sent);
