@@ -18,6 +18,9 @@ SELECT create_distributed_table('usage_hour', 'user_id', colocate_with => 'event
 SELECT create_distributed_table('usage_set_model_15m', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('usage_set_model_day', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('usage_set_day', 'user_id', colocate_with => 'events');
+SELECT create_distributed_table('usage_day', 'user_id', colocate_with => 'events');
+SELECT create_distributed_table('usage_model_week', 'user_id', colocate_with => 'events');
+SELECT create_distributed_table('usage_set_week', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('budgets', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('reservations', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('alerts', 'user_id', colocate_with => 'events');
@@ -29,4 +32,4 @@ SELECT create_distributed_table('recommendation_dismissals', 'user_id', colocate
 SELECT create_distributed_table('repricings', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('repricing_changes', 'user_id', colocate_with => 'events');
 SELECT create_distributed_table('repricing_models', 'user_id', colocate_with => 'events');
--- schema_migrations, event_months_dropped, price_catalogues, auth_changes, auth_throttles stay on the coordinator: they belong to no user.
+-- schema_migrations, event_months_dropped, price_catalogues, auth_changes, auth_throttles, history_marks stay on the coordinator: they belong to no user.

@@ -6,12 +6,14 @@ CREATE TABLE price_catalogues (
 	version text PRIMARY KEY CONSTRAINT price_catalogues_version_length CHECK (char_length(version) BETWEEN 1 AND 64),
 	number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
 	first_seen_at timestamptz NOT NULL DEFAULT now(),
+	last_seen_at timestamptz NOT NULL DEFAULT now(),
 	CONSTRAINT price_catalogues_number UNIQUE (number)
 );
 COMMENT ON TABLE price_catalogues IS 'The price catalogues that servers of this database came with: no tenant''s.';
 COMMENT ON COLUMN price_catalogues.version IS 'As in events.catalogue_version.';
 COMMENT ON COLUMN price_catalogues.number IS 'Higher: newer, that is first seen later.';
 COMMENT ON COLUMN price_catalogues.first_seen_at IS 'When the first server came with it.';
+COMMENT ON COLUMN price_catalogues.last_seen_at IS 'When a server last said that it has it; every one does so each minute.';
 
 ALTER TABLE repricings ADD COLUMN catalogue_number bigint NOT NULL DEFAULT 0, ADD COLUMN holder bigint;
 COMMENT ON COLUMN repricings.catalogue_number IS 'The newest catalogue that a chunk was priced with (price_catalogues.number); 0: not known. Nobody goes on with an older one.';

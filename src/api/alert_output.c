@@ -1,7 +1,7 @@
 /* Alerts as JSON. */
 #include "llmlab/api/alert_output.h"
 #include <stdio.h>
-#include "llmlab/api/budget_figures.h"
+#include "llmlab/core/budget.h"
 
 #define MESSAGE_MAX_BYTES 4096
 
@@ -62,9 +62,6 @@ void alert_write(struct json_writer *w, const struct alert *a)
 	jw_string(w, "provider", a->provider);
 	jw_string(w, "model", a->model);
 	jw_instant(w, "created_at", a->created_at_us);
-	if (a->acknowledged_at_us != 0)
-		jw_instant(w, "acknowledged_at", a->acknowledged_at_us);
-	else
-		jw_null(w, "acknowledged_at");
+	jw_instant_or_null(w, "acknowledged_at", a->acknowledged_at_us != 0, a->acknowledged_at_us);
 	jw_object_end(w);
 }

@@ -7,11 +7,6 @@
 
 #define PAGE_MAX_BYTES ((size_t)8 << 20)
 
-static void release_arena(struct arena *a)
-{
-	arena_release(a);
-}
-
 static struct reply answer_page(const struct alert *rows, size_t n, size_t page, struct arena *arena)
 {
 	const size_t shown = n < page ? n : page;
@@ -20,10 +15,7 @@ static struct reply answer_page(const struct alert *rows, size_t n, size_t page,
 	api_page_begin(&w, &body, "alerts", shown);
 	for (size_t i = 0; i < shown; i++)
 		alert_write(&w, &rows[i]);
-	jw_array_end(&w);
-	id_cursor_write(&w, n > page ? &rows[shown - 1].id : NULL, arena);
-	jw_object_end(&w);
-	return reply_json(200, &body);
+	return id_cursor_end(&w, n > page ? &rows[shown - 1].id : NULL, arena);
 }
 
 /* What is asked for; both ids are the caller's. */
@@ -49,7 +41,7 @@ static void read_filter(struct http_request *rq, struct alerts_filter *f, struct
 
 struct reply api_alerts_list(struct http_request *rq)
 {
-	struct arena arena __attribute__((cleanup(release_arena)));
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, PAGE_MAX_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);
@@ -70,18 +62,13 @@ struct reply api_alerts_acknowledge(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
-	if (!problem_none(&p))
-		return reply_problem(rq, &p);
 	struct uuid id;
 	struct alert a;
-	enum err e = api_path_uuid(rq, 0, &id);
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e == ERR_OK)
 		e = alerts_acknowledge(api_db(rq), &rq->principal.user_id, &id, &rq->arena, &a);
-	if (e == ERR_NOT_FOUND)
-		return reply_error(rq, e, "There is no such alert");
 	if (e != ERR_OK)
-		return api_fail(rq, e, NULL);
+		return api_fail_one(rq, e, &p, "There is no such alert");
 	struct buf body;
 	buf_init(&body, API_ANSWER_MAX_BYTES);
 	struct json_writer w;

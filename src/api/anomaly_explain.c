@@ -5,14 +5,15 @@
 #include <string.h>
 #include "llmlab/api/anomaly_scan.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/core/estimate.h"
 #include "llmlab/db/costs.h"
 
 #define GROUPS_MAX	  1000
 #define EVENTS_MAX	  100000 /* that are looked through for the dearest */
 #define EACH_MAX	  2	 /* contributors of one dimension */
+#define EXCESS_MIN	  1e-6	 /* USD: less is nothing as an estimate */
 #define OTHER		  "(other)"
 #define EVENT_SCRATCH_MAX ((size_t)65536)
-#define USD_MAX		  1e20
 
 enum { BEFORE, NOW }; /* the intervals */
 
@@ -139,10 +140,11 @@ static bool fold_parts(struct part *parts, size_t *n)
 /* How much more than expected: what it cost before counts in proportion to what is expected of all. */
 static double excess_of(const struct part *p, double ratio)
 {
-	return (double)p->costs[NOW].atto / 1e18 - ratio * (double)p->costs[BEFORE].atto / 1e18;
+	return money_as_double(p->costs[NOW]) - ratio * money_as_double(p->costs[BEFORE]);
 }
 
-static void take_largest(
+/* False when an excess does not fit. */
+static bool take_largest(
 	struct part *parts, size_t n, const char *dimension, double ratio, struct anomaly_entry *e)
 {
 	for (int taken = 0; taken < EACH_MAX && n > 0; taken++) {
@@ -150,15 +152,19 @@ static void take_largest(
 		for (size_t i = 1; i < n; i++)
 			if (excess_of(&parts[i], ratio) > excess_of(&parts[best], ratio))
 				best = i;
-		const double excess = fmin(excess_of(&parts[best], ratio), USD_MAX);
-		if (excess < 1e-6 || e->n_contributors == ANOMALY_CONTRIBUTORS_MAX)
-			return;
+		const double excess = excess_of(&parts[best], ratio);
+		struct money contribution;
+		if (excess < EXCESS_MIN || e->n_contributors == ANOMALY_CONTRIBUTORS_MAX)
+			return true;
+		if (!money_of_estimate(excess, &contribution))
+			return false;
 		e->contributors[e->n_contributors++] = (struct anomaly_contributor){.dimension = dimension,
 			.provider = parts[best].provider,
 			.value = parts[best].value,
-			.contribution = {(int128)(excess * 1e6 + 0.5) * decimal_pow10(MONEY_SCALE - 6)}};
+			.contribution = contribution};
 		parts[best] = parts[--n];
 	}
+	return true;
 }
 
 /* Contributors by the values in one column of the rows; a model has its provider in the column before. */
@@ -177,9 +183,8 @@ static enum err add_contributors(const struct usage_rows *r, size_t column, cons
 			.provider = is_model ? row->values[column - 1] : "", .value = row->values[column]};
 		parts[n++].costs[row->interval] = row->sums.cost;
 	}
-	if (!fold_parts(parts, &n))
+	if (!fold_parts(parts, &n) || !take_largest(parts, n, dimension, ratio, e))
 		return ERR_RANGE;
-	take_largest(parts, n, dimension, ratio, e);
 	return ERR_OK;
 }
 
@@ -245,7 +250,7 @@ enum err anomaly_explain(
 	/* A day that is not over may have grown since it was found: what is told is what is explained. */
 	if (money_compare(cost, e->found.upper) > 0)
 		e->found.cost = cost;
-	const double ratio = before.atto > 0 ? (double)e->found.expected.atto / (double)before.atto : 0;
+	const double ratio = before.atto > 0 ? money_ratio(e->found.expected, before) : 0;
 	error = split(&models, arena, e);
 	if (error == ERR_OK)
 		error = contributors(&models, &callers, ratio, arena, e);

@@ -88,7 +88,8 @@ static enum err find_days(struct db_conn *db, const struct anomaly_question *q, 
 	const int64_t *const starts = day_starts(q->tz, first_day, n_days, arena);
 	if (starts == NULL)
 		return ERR_NO_MEMORY;
-	enum err e = anomaly_series_read(db, &q->user_id, starts, n_days, arena, &series, &n_series);
+	enum err e = anomaly_series_read(
+		db, &q->user_id, starts, n_days, arena, &series, &n_series, &report->left_out);
 	if (e != ERR_OK)
 		return e;
 	const struct anomaly_input in = {.series = series,
@@ -170,7 +171,7 @@ static bool is_day_told(const struct anomaly_report *report, int32_t day)
 /* An hour of a day that is told itself says nothing more. The hours come first, and are few. */
 static void drop_told_hours(struct anomaly_report *report)
 {
-	struct anomaly_report kept = {.rows = report->rows, .n = 0};
+	struct anomaly_report kept = {.rows = report->rows, .n = 0, .left_out = report->left_out};
 	const size_t n = report->n;
 	for (size_t i = 0; i < n; i++)
 		if (!report->rows[i].hourly || !is_day_told(report, report->rows[i].day))

@@ -22,6 +22,7 @@ struct series_set {
 	size_t n, size;
 	size_t n_days;
 	const int64_t *starts; /* n_days + 1 */
+	bool left_out;	       /* something has no series of its own because others are dearer */
 	struct arena *arena;
 };
 
@@ -63,59 +64,112 @@ static void keep_dearest(struct series_set *set, size_t from)
 {
 	if (set->n - from <= ANOMALY_SERIES_MAX)
 		return;
+	set->left_out = true;
 	qsort(set->rows + from, set->n - from, sizeof *set->rows, compare_totals);
 	set->n = from + ANOMALY_SERIES_MAX;
 }
 
 /* ---- all, providers, models ---- */
 
-static int compare_cells(const void *a, const void *b)
+struct rows {
+	struct usage_row *rows;
+	size_t n;
+};
+
+/* The dearest groups, by day. Whatever the number of groups, these are a bounded number of rows. */
+static enum err read_rows(struct series_set *set, struct db_conn *db, const struct uuid *user_id,
+	const struct usage_group *groups, size_t n_groups, size_t first_day, struct rows *ret)
 {
-	const struct usage_cell *const x = a, *const y = b;
-	const int by_provider = strcmp(x->provider, y->provider);
-	const int by_model = by_provider != 0 ? by_provider : strcmp(x->model, y->model);
-	return by_model != 0 ? by_model : (x->interval > y->interval) - (x->interval < y->interval);
+	const struct usage_breakdown b = {
+		.groups = groups, .n_groups = n_groups, .limit = ANOMALY_SERIES_MAX};
+	struct rows r;
+	const enum err e = costs_breakdown(db, user_id, &b, set->starts + first_day,
+		set->n_days - first_day + 1, set->arena, &r.rows, &r.n);
+	if (e == ERR_OK)
+		*ret = r;
+	return e;
 }
 
-static bool is_new(const struct usage_cell *cells, size_t i, bool by_model)
+static bool has_other(const struct rows *r)
 {
-	return i == 0 || strcmp(cells[i - 1].provider, cells[i].provider) != 0 ||
-	       (by_model && strcmp(cells[i - 1].model, cells[i].model) != 0);
+	for (size_t i = 0; i < r->n; i++)
+		if (r->rows[i].other)
+			return true;
+	return false;
 }
 
-/* One series for each provider, or provider and model, of the sorted cells. */
-static enum err add_grouped(struct series_set *set, const struct usage_cell *cells, size_t n, bool by_model)
+/* By provider, then model (NULL where rows are by provider alone, or the other ones), then day. */
+static int compare_rows(const void *a, const void *b)
+{
+	const struct usage_row *const x = a, *const y = b;
+	if (x->other != y->other)
+		return x->other ? 1 : -1;
+	for (size_t i = 0; i < 2 && !x->other; i++) {
+		const int order =
+			x->values[i] == NULL || y->values[i] == NULL ? 0 : strcmp(x->values[i], y->values[i]);
+		if (order != 0)
+			return order;
+	}
+	return (x->interval > y->interval) - (x->interval < y->interval);
+}
+
+static bool is_new(const struct rows *r, size_t i, bool by_model)
+{
+	return i == 0 || strcmp(r->rows[i - 1].values[0], r->rows[i].values[0]) != 0 ||
+	       (by_model && strcmp(r->rows[i - 1].values[1], r->rows[i].values[1]) != 0);
+}
+
+/* One series for each provider, or provider and model, of the sorted rows. */
+static enum err add_grouped(struct series_set *set, const struct rows *r, bool by_model)
 {
 	const size_t from = set->n;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < r->n && !r->rows[i].other; i++) {
 		const struct anomaly_series s = {.kind = by_model ? ANOMALY_MODEL : ANOMALY_PROVIDER,
-			.provider = cells[i].provider,
-			.model = by_model ? cells[i].model : NULL};
-		if (is_new(cells, i, by_model) && add_series(set, &s) == NULL)
+			.provider = r->rows[i].values[0],
+			.model = by_model ? r->rows[i].values[1] : NULL};
+		if (is_new(r, i, by_model) && add_series(set, &s) == NULL)
 			return ERR_NO_MEMORY;
-		if (!add_cost(&set->rows[set->n - 1], cells[i].interval, cells[i].sums.cost))
+		if (!add_cost(&set->rows[set->n - 1], r->rows[i].interval, r->rows[i].sums.cost))
 			return ERR_RANGE;
 	}
 	keep_dearest(set, from);
 	return ERR_OK;
 }
 
+/* The rows of models are those of providers as well, unless some models are in none of their own. */
+static enum err add_providers(
+	struct series_set *set, struct db_conn *db, const struct uuid *user_id, const struct rows *models)
+{
+	static const struct usage_group BY_PROVIDER = {USAGE_BY_PROVIDER, NULL};
+	struct rows r = *models;
+	if (has_other(models)) {
+		set->left_out = true;
+		const enum err e = read_rows(set, db, user_id, &BY_PROVIDER, 1, 0, &r);
+		if (e != ERR_OK)
+			return e;
+		if (r.n > 0)
+			qsort(r.rows, r.n, sizeof *r.rows, compare_rows);
+	}
+	return add_grouped(set, &r, false);
+}
+
 static enum err add_models(struct series_set *set, struct db_conn *db, const struct uuid *user_id)
 {
-	struct usage_cell *cells;
-	size_t n;
-	enum err e = costs_series_by_model(db, user_id, set->starts, set->n_days + 1, set->arena, &cells, &n);
+	static const struct usage_group BY_MODEL[] = {{USAGE_BY_PROVIDER, NULL}, {USAGE_BY_MODEL, NULL}};
+	struct rows r;
+	enum err e = read_rows(set, db, user_id, BY_MODEL, 2, 0, &r);
 	if (e != ERR_OK)
 		return e;
 	struct growing *const all = add_series(set, &(struct anomaly_series){.kind = ANOMALY_ALL});
 	if (all == NULL)
 		return ERR_NO_MEMORY;
-	for (size_t i = 0; i < n; i++)
-		if (!add_cost(all, cells[i].interval, cells[i].sums.cost))
+	for (size_t i = 0; i < r.n; i++)
+		if (!add_cost(all, r.rows[i].interval, r.rows[i].sums.cost))
 			return ERR_RANGE;
-	qsort(cells, n, sizeof *cells, compare_cells);
-	e = add_grouped(set, cells, n, false);
-	return e == ERR_OK ? add_grouped(set, cells, n, true) : e;
+	if (r.n > 0)
+		qsort(r.rows, r.n, sizeof *r.rows, compare_rows);
+	e = add_providers(set, db, user_id, &r);
+	return e == ERR_OK ? add_grouped(set, &r, true) : e;
 }
 
 /* ---- projects and tags ---- */
@@ -137,28 +191,28 @@ static enum err add_values(
 	struct series_set *set, struct db_conn *db, const struct uuid *user_id, const char *tag_key)
 {
 	const struct usage_group group = {tag_key == NULL ? USAGE_BY_PROJECT : USAGE_BY_TAG, tag_key};
-	const struct usage_breakdown b = {.groups = &group, .n_groups = 1, .limit = ANOMALY_SERIES_MAX};
 	const size_t before = set->n_days > PARTS_DAYS ? set->n_days - PARTS_DAYS : 0;
-	struct usage_row *rows;
-	size_t n;
-	const enum err e = costs_breakdown(
-		db, user_id, &b, set->starts + before, set->n_days - before + 1, set->arena, &rows, &n);
+	struct rows r;
+	const enum err e = read_rows(set, db, user_id, &group, 1, before, &r);
+	if (e != ERR_OK)
+		return e;
+	set->left_out |= has_other(&r);
 	const size_t from = set->n;
-	for (size_t i = 0; e == ERR_OK && i < n; i++) {
+	for (size_t i = 0; i < r.n; i++) {
 		/* What has no project, and what is beyond the limit, is no part of its own. */
-		if (rows[i].other || rows[i].values[0] == NULL)
+		if (r.rows[i].other || r.rows[i].values[0] == NULL)
 			continue;
 		const struct anomaly_series s = {.kind = tag_key == NULL ? ANOMALY_PROJECT : ANOMALY_TAG,
-			.project = tag_key == NULL ? rows[i].values[0] : NULL,
+			.project = tag_key == NULL ? r.rows[i].values[0] : NULL,
 			.tag_key = tag_key,
-			.tag_value = tag_key == NULL ? NULL : rows[i].values[0]};
+			.tag_value = tag_key == NULL ? NULL : r.rows[i].values[0]};
 		struct growing *const g = find_value(set, from, &s);
 		if (g == NULL)
 			return ERR_NO_MEMORY;
-		if (!add_cost(g, before + rows[i].interval, rows[i].sums.cost))
+		if (!add_cost(g, before + r.rows[i].interval, r.rows[i].sums.cost))
 			return ERR_RANGE;
 	}
-	return e;
+	return ERR_OK;
 }
 
 static enum err add_tags(struct series_set *set, struct db_conn *db, const struct uuid *user_id)
@@ -175,7 +229,7 @@ static enum err add_tags(struct series_set *set, struct db_conn *db, const struc
 }
 
 enum err anomaly_series_read(struct db_conn *db, const struct uuid *user_id, const int64_t *starts,
-	size_t n_days, struct arena *arena, struct anomaly_series **ret, size_t *ret_n)
+	size_t n_days, struct arena *arena, struct anomaly_series **ret, size_t *ret_n, bool *ret_left_out)
 {
 	struct series_set set = {.n_days = n_days, .starts = starts, .arena = arena};
 	enum err e = add_models(&set, db, user_id);
@@ -192,5 +246,6 @@ enum err anomaly_series_read(struct db_conn *db, const struct uuid *user_id, con
 		series[i] = set.rows[i].s;
 	*ret = series;
 	*ret_n = set.n;
+	*ret_left_out = set.left_out;
 	return ERR_OK;
 }

@@ -54,8 +54,9 @@ static enum err authenticate_key(const struct api *api, const char *key, size_t 
 {
 	struct principal principal;
 	uint8_t hash[32];
-	if (token_cache_find(api->tokens, key, n, clock_now_us(), &principal) &&
-		judge(api, &principal) == ERR_OK) {
+	const int64_t now_us = clock_now_us();
+	if (token_cache_find(api->tokens, key, n, now_us, &principal) && judge(api, &principal) == ERR_OK) {
+		token_cache_note_use(api->tokens, key, n, now_us);
 		*ret = principal;
 		return ERR_OK;
 	}
@@ -154,6 +155,13 @@ static void worker_free(void *worker)
 	free(w);
 }
 
+/* Whoever has waited for the thread must not wait as long again for a database that hangs. */
+static void worker_waited(void *worker, int64_t waited_us)
+{
+	const struct api_worker *const w = worker;
+	db_conn_set_waited(w->db, waited_us);
+}
+
 struct http_hooks api_hooks(struct api *api)
 {
 	return (struct http_hooks){.app = api,
@@ -162,5 +170,6 @@ struct http_hooks api_hooks(struct api *api)
 		.authenticate = authenticate,
 		.authenticate_blocking = authenticate_blocking,
 		.worker_new = worker_new,
-		.worker_free = worker_free};
+		.worker_free = worker_free,
+		.worker_waited = worker_waited};
 }

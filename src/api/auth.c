@@ -75,7 +75,7 @@ struct reply api_auth_signup(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
+	api_query_none(rq, &p);
 	struct json_doc doc;
 	struct signup s = {.email = NULL};
 	if (json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_default, &rq->arena, &p) != ERR_OK)
@@ -152,7 +152,7 @@ struct reply api_auth_login(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
+	api_query_none(rq, &p);
 	struct json_doc doc;
 	struct login l = {.email = NULL};
 	if (!problem_none(&p) || api_body(rq, LOGIN_FIELDS, sizeof LOGIN_FIELDS / sizeof LOGIN_FIELDS[0],
@@ -187,7 +187,7 @@ struct reply api_auth_logout(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
+	api_query_none(rq, &p);
 	struct json_doc doc;
 	unsigned char nothing;
 	if (problem_none(&p) && rq->body_len > 0 && api_body(rq, NULL, 0, &doc, &nothing, &p) == ERR_OK)

@@ -38,7 +38,7 @@ struct reply api_auth_me(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
+	api_query_none(rq, &p);
 	return problem_none(&p) ? answer_user(rq) : reply_problem(rq, &p);
 }
 
@@ -60,15 +60,15 @@ static void check_update(const struct me_update *u, struct problem *p)
 	const struct tz *tz;
 	if (u->name != NULL && text_is_blank(u->name))
 		problem_add(p, "name", "must not be blank");
-	if (u->timezone != NULL && tz_load(u->timezone, &tz) != ERR_OK)
-		problem_add(p, "timezone", "must be an IANA time zone such as Europe/Berlin");
+	if (u->timezone != NULL)
+		api_zone_check(u->timezone, "timezone", &tz, p);
 }
 
 struct reply api_auth_me_update(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
+	api_query_none(rq, &p);
 	struct json_doc doc;
 	struct me_update u = {.name = NULL};
 	if (json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_default, &rq->arena, &p) != ERR_OK)
@@ -128,6 +128,8 @@ static struct reply change_password(struct http_request *rq, const struct passwo
 	const char *const weakness = password_weakness(c->new_password, user.email);
 	if (weakness != NULL)
 		problem_add(&p, "new_password", "%s", weakness);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): both are required, or there is a problem
+	 */
 	else if (strcmp(c->new_password, c->current_password) == 0)
 		problem_add(&p, "new_password", "must differ from the current one");
 	if (!problem_none(&p))
@@ -141,7 +143,7 @@ struct reply api_auth_password(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
+	api_query_none(rq, &p);
 	struct json_doc doc;
 	struct password_change c = {.current_password = NULL};
 	if (json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_default, &rq->arena, &p) != ERR_OK)
@@ -192,7 +194,7 @@ struct reply api_auth_me_delete(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
+	api_query_none(rq, &p);
 	struct json_doc doc;
 	struct farewell f = {.password = NULL};
 	if (json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_default, &rq->arena, &p) != ERR_OK)

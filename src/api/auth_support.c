@@ -6,16 +6,12 @@
 #include <string.h>
 #include "llmlab/auth/password.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/base/hex.h"
 #include "llmlab/base/log.h"
 #include "llmlab/base/metrics.h"
 
 #define ANSWER_MAX_BYTES ((size_t)16 << 10)
 #define ADDRESS_TEXT	 33 /* 16 bytes in hexadecimal and a NUL */
-
-void auth_refuse_query(const struct http_request *rq, struct problem *p)
-{
-	api_query_allow(rq, (const char *const[]){NULL}, p);
-}
 
 struct reply auth_answer_token(
 	const struct http_request *rq, int status, const struct uuid *user_id, int64_t session_generation)
@@ -49,20 +45,10 @@ static bool is_v4(const uint8_t address[16])
 	return memcmp(address, prefix, sizeof prefix) == 0;
 }
 
-static void hex(const uint8_t *bytes, size_t n, char out[ADDRESS_TEXT])
-{
-	static const char digits[] = "0123456789abcdef";
-	for (size_t i = 0; i < n; i++) {
-		out[2 * i] = digits[bytes[i] >> 4];
-		out[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	out[2 * n] = '\0';
-}
-
 /* The /24 of an IPv4 address, the /64 of an IPv6 one (all that client_address has of it). */
 static void network_of(const struct http_request *rq, char out[ADDRESS_TEXT])
 {
-	hex(rq->client_address, is_v4(rq->client_address) ? 15 : 8, out);
+	hex_encode(rq->client_address, is_v4(rq->client_address) ? 15 : 8, out);
 }
 
 static struct reply refuse_for(const struct http_request *rq, int64_t wait_ms, const char *detail)
@@ -110,7 +96,7 @@ bool auth_may_sign_up(struct http_request *rq, struct reply *ret_refusal)
 	int64_t wait_ms = 0;
 	if (!api->throttles)
 		return true;
-	hex(rq->client_address, 16, address);
+	hex_encode(rq->client_address, 16, address);
 	const enum err e = signup_throttle_attempt(api_db(rq), &api->signup_rates, address, &wait_ms);
 	if (e == ERR_OK && wait_ms == 0)
 		return true;

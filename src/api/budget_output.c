@@ -1,8 +1,8 @@
 /* What a budget says now: the period follows from the calendar and the user's zone, the spend from the sums
  * of events, what is reserved from the reservations. Nothing of it is stored. */
 #include "llmlab/api/budget_output.h"
-#include "llmlab/api/budget_figures.h"
 #include "llmlab/api/support.h"
+#include "llmlab/core/budget.h"
 
 enum err budget_states_read(struct http_request *rq, const struct tz *tz, const struct budget *budgets,
 	size_t n, struct budget_state **ret)
@@ -99,13 +99,11 @@ struct reply budget_answer(struct http_request *rq, int status, const struct tz 
 
 enum err budget_begin(struct http_request *rq, const struct tz **ret, struct problem *p)
 {
-	api_query_allow(rq, (const char *const[]){NULL}, p);
+	api_query_none(rq, p);
 	return api_zone(rq, ret, p);
 }
 
 struct reply budget_fail(const struct http_request *rq, enum err e, const struct problem *p)
 {
-	if (e == ERR_NOT_FOUND)
-		return reply_error(rq, e, "There is no such budget");
-	return api_fail(rq, e, p);
+	return api_fail_one(rq, e, p, "There is no such budget");
 }

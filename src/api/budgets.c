@@ -99,9 +99,8 @@ struct reply api_budgets_delete(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
 	struct uuid id;
-	enum err e = problem_none(&p) ? api_path_uuid(rq, 0, &id) : p.code;
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e == ERR_OK)
 		e = budgets_delete(api_db(rq), &rq->principal.user_id, &id);
 	return e == ERR_OK ? reply_empty(204) : budget_fail(rq, e, &p);

@@ -11,13 +11,13 @@
 #include "llmlab/api/text.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/core/tag.h"
 #include "llmlab/db/reservations.h"
 #include "llmlab/providers/catalogue_load.h"
 
 #define TTL_DEFAULT_S  300
 #define NAME_MAX_CHARS 200
 #define TEXT_MAX_CHARS 128
-#define TAGS_MAX       8
 #define TAGS_MAX_BYTES ((size_t)16 * 1024)
 
 /* What the request says beside the call itself. */
@@ -210,7 +210,7 @@ static void price_event_body(struct checking *k)
 
 static void read_request(struct checking *k)
 {
-	api_query_allow(k->rq, (const char *const[]){NULL}, &k->p);
+	api_query_none(k->rq, &k->p);
 	if (!json_is_object(k->doc.root)) {
 		problem_set(&k->p, ERR_VALIDATION, "The body must be a JSON object");
 		return;
@@ -323,12 +323,10 @@ struct reply api_budgets_release(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
 	struct uuid id;
-	enum err e = problem_none(&p) ? api_path_uuid(rq, 0, &id) : p.code;
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e == ERR_OK)
 		e = reservations_release(api_db(rq), &rq->principal.user_id, &id);
-	if (e == ERR_NOT_FOUND)
-		return reply_error(rq, e, "There is no such reservation (any more)");
-	return e == ERR_OK ? reply_empty(204) : api_fail(rq, e, &p);
+	return e == ERR_OK ? reply_empty(204)
+			   : api_fail_one(rq, e, &p, "There is no such reservation (any more)");
 }

@@ -2,14 +2,12 @@
  * to the account's first data. Exact, because it is read from the sums; the limit is today's, which is what
  * they are measured by. */
 #include <string.h>
-#include "llmlab/api/budget_figures.h"
 #include "llmlab/api/budget_output.h"
 #include "llmlab/api/cursor.h"
 #include "llmlab/api/handlers.h"
 #include "llmlab/api/support.h"
+#include "llmlab/core/budget.h"
 #include "llmlab/db/costs.h"
-
-static const char TAG[] = "tag.";
 
 /* A page of history. */
 struct history {
@@ -20,23 +18,6 @@ struct history {
 	size_t n;
 	bool more;
 };
-
-static struct usage_filter filter_of(const struct budget *b)
-{
-	struct usage_filter f = {.provider = NULL};
-	const char *const dimension = b->scope_dimension;
-	if (strcmp(dimension, "provider") == 0)
-		f.provider = b->scope_value;
-	else if (strcmp(dimension, "model") == 0)
-		f.model = b->scope_value;
-	else if (strcmp(dimension, "project") == 0)
-		f.project = b->scope_value;
-	else if (strcmp(dimension, "customer") == 0)
-		f.customer = b->scope_value;
-	else if (strncmp(dimension, TAG, sizeof TAG - 1) == 0)
-		f = (struct usage_filter){.tag_key = dimension + sizeof TAG - 1, .tag_value = b->scope_value};
-	return f;
-}
 
 /* The page begins before the period that contains this instant. */
 static int64_t read_cursor(struct http_request *rq, struct problem *p)
@@ -77,7 +58,7 @@ static enum err read_sums(struct http_request *rq, struct history *h)
 	for (size_t i = 0; i < h->n; i++)
 		starts_us[i] = h->periods[h->n - 1 - i].start_us;
 	starts_us[h->n] = h->periods[0].end_us;
-	const struct usage_filter filter = filter_of(&h->budget);
+	const struct usage_filter filter = budgets_filter(h->budget.scope_dimension, h->budget.scope_value);
 	return costs_series(api_db(rq), &rq->principal.user_id, &filter, starts_us, h->n + 1, h->sums);
 }
 

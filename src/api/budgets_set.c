@@ -6,17 +6,16 @@
 #include "llmlab/api/support.h"
 #include "llmlab/api/text.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/core/tag.h"
 #include "llmlab/db/budgets.h"
 
 #define NAME_MAX_CHARS	200
 #define SCOPE_MAX_CHARS 200
-#define TAG_MAX_CHARS	128
 #define THRESHOLD_MAX	1000
 
 static const char *const PERIODS[] = {"daily", "weekly", "monthly", "yearly", NULL};
 static const char *const DIMENSIONS[] = {"provider", "model", "project", "customer"};
 static const int DEFAULT_THRESHOLDS[] = {50, 80, 100};
-static const char TAG[] = "tag.";
 
 struct budget_body {
 	struct opt_decimal limit;
@@ -55,9 +54,8 @@ static bool is_dimension(const char *name)
 		if (strcmp(name, DIMENSIONS[i]) == 0)
 			return true;
 	}
-	const char *const key = name + sizeof TAG - 1;
-	return strncmp(name, TAG, sizeof TAG - 1) == 0 && key[0] != '\0' &&
-	       utf8_length(key) <= TAG_MAX_CHARS && !text_has_control(key);
+	const char *const key = tag_key_of(name);
+	return key != NULL && utf8_length(key) <= TAG_MAX_CHARS && !text_has_control(key);
 }
 
 static void read_scope(struct http_request *rq, const json_t *scope, struct budget *b, struct problem *p)
@@ -181,7 +179,7 @@ struct reply api_budgets_set(struct http_request *rq)
 		return reply_problem(rq, &p);
 	struct budget_body body = {.period = NULL};
 	struct budget b = {.n_thresholds = 0};
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
+	api_query_none(rq, &p);
 	json_decode(&doc, doc.root, FIELDS, sizeof FIELDS / sizeof FIELDS[0], &body, "", &p);
 	if (!body.limit.set && !is_named(&p, "limit"))
 		problem_add(&p, "limit", "is required");
@@ -243,7 +241,7 @@ struct reply api_budgets_patch(struct http_request *rq)
 		return reply_problem(rq, &p);
 	struct budget_body body = {.period = NULL};
 	struct budget_patch patch = {.set_name = false};
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
+	api_query_none(rq, &p);
 	if (json_decode(&doc, doc.root, FIELDS, sizeof FIELDS / sizeof FIELDS[0], &body, "", &p) == ERR_OK ||
 		json_is_object(doc.root))
 		read_patch(&doc, &body, &patch, &p);

@@ -14,12 +14,6 @@
 static const char *const RANGE_PARAMETERS[] = {"days", "from", "to", "tz", NULL};
 static const char *const TOP_PARAMETERS[] = {"days", "from", "to", "tz", "limit", NULL};
 
-static void release_arena(struct arena *a)
-{
-	arena_release(a);
-}
-#define OWN_ARENA __attribute__((cleanup(release_arena)))
-
 static void write_model(struct json_writer *w, const struct usage_by_model *m)
 {
 	jw_object_begin(w, NULL);
@@ -121,7 +115,7 @@ static struct reply answer_summary(const struct summary *s)
 
 struct reply api_costs_summary(struct http_request *rq)
 {
-	struct arena arena OWN_ARENA;
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, CELLS_MAX_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);
@@ -224,7 +218,7 @@ static enum err read_models(struct http_request *rq, struct range *range, struct
 
 struct reply api_costs_by_provider(struct http_request *rq)
 {
-	struct arena arena OWN_ARENA;
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, CELLS_MAX_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);
@@ -261,7 +255,7 @@ static struct reply answer_top(const struct range *range, const struct usage_by_
 
 struct reply api_costs_top_models(struct http_request *rq)
 {
-	struct arena arena OWN_ARENA;
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, CELLS_MAX_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);

@@ -7,6 +7,7 @@
 #include "llmlab/api/handlers.h"
 #include "llmlab/api/text.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/core/tag.h"
 #include "llmlab/db/api_keys.h"
 
 #define ROWS_MAX_BYTES ((size_t)128 << 20)
@@ -14,19 +15,11 @@
 #define LIMIT_MAX      1000
 #define ROWS_MAX       20000
 #define GROUP_BY_MAX   420 /* three tags of 128 characters and their commas */
-#define TAG_MAX_CHARS  128
 
 static const char *const PARAMETERS[] = {COSTS_FILTER_PARAMETERS, "group_by", "granularity", "limit", NULL};
 static const char *const GRANULARITIES[] = {"none", "hour", "day", "week", "month", NULL};
-static const char TAG[] = "tag.";
 
 enum granularity { GRANULARITY_NONE, GRANULARITY_HOUR, GRANULARITY_DAY, GRANULARITY_WEEK, GRANULARITY_MONTH };
-
-static void release_arena(struct arena *a)
-{
-	arena_release(a);
-}
-#define OWN_ARENA __attribute__((cleanup(release_arena)))
 
 struct breakdown {
 	struct usage_filter filter;
@@ -60,10 +53,10 @@ static bool parse_dimension(const char *name, struct usage_group *ret)
 			return true;
 		}
 	}
-	if (strncmp(name, TAG, sizeof TAG - 1) != 0 || name[sizeof TAG - 1] == '\0' ||
-		utf8_length(name + sizeof TAG - 1) > TAG_MAX_CHARS)
+	const char *const key = tag_key_of(name);
+	if (key == NULL || utf8_length(key) > TAG_MAX_CHARS)
 		return false;
-	*ret = (struct usage_group){.dimension = USAGE_BY_TAG, .tag_key = name + sizeof TAG - 1};
+	*ret = (struct usage_group){.dimension = USAGE_BY_TAG, .tag_key = key};
 	return true;
 }
 
@@ -310,7 +303,7 @@ static enum err read_rows(struct http_request *rq, struct breakdown *b, struct a
 
 struct reply api_costs_breakdown(struct http_request *rq)
 {
-	struct arena arena OWN_ARENA;
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, ROWS_MAX_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);

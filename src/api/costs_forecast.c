@@ -1,6 +1,6 @@
 /* GET /api/costs/forecast: what the rest of the month, and of each budget's period, will cost. Fetches the
  * spend by day, adds what is certain to what core/forecast.h expects, and writes it. What is spent is exact
- * money; what is expected is an estimate, written with FORECAST_SCALE decimals. */
+ * money; what is expected is an estimate, written with ESTIMATE_SCALE decimals. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,15 +8,18 @@
 #include "llmlab/api/support.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/core/estimate.h"
 #include "llmlab/core/forecast.h"
 #include "llmlab/db/budgets.h"
 #include "llmlab/db/costs.h"
 #include "llmlab/db/users.h"
 
-#define FORECAST_SCALE	   6
 #define SHARE_DAYS	   28 /* whose course of the day tells what is still to come of today */
 #define FORECAST_MAX_BYTES ((size_t)64 << 20)
-#define TAG		   "tag."
+
+static const char TOO_MUCH[] = "The sums of the past that the forecast is made of are more than can be added "
+			       "up; there is no forecast "
+			       "for this account";
 
 static const char *const PARAMETERS[] = {"tz", NULL};
 
@@ -44,28 +47,7 @@ struct forecasts {
 	struct arena arena;
 };
 
-static double as_double(struct money m)
-{
-	return (double)m.atto / 1e18;
-}
-
 /* ---- reading the past ---- */
-
-static struct usage_filter filter_of(const char *dimension, const char *value)
-{
-	struct usage_filter f = {.provider = NULL};
-	if (strcmp(dimension, "provider") == 0)
-		f.provider = value;
-	else if (strcmp(dimension, "model") == 0)
-		f.model = value;
-	else if (strcmp(dimension, "project") == 0)
-		f.project = value;
-	else if (strcmp(dimension, "customer") == 0)
-		f.customer = value;
-	else if (strncmp(dimension, TAG, sizeof TAG - 1) == 0)
-		f = (struct usage_filter){.tag_key = dimension + sizeof TAG - 1, .tag_value = value};
-	return f;
-}
 
 /* The borders of each day. Of all spend the last SHARE_DAYS are cut where today is now (on the hour, so that
  * the sums by hour answer): the course of the day is taken to be the same in every part of it. */
@@ -119,11 +101,11 @@ static bool join_days(struct outlook *o, const struct borders *b, const struct u
 		o->unpriced[i] = sums[at++].unpriced_calls;
 		if (!is_cut(o, b, o->first_day + (int32_t)i))
 			continue;
-		before[n] = as_double(o->days[i]);
+		before[n] = money_as_double(o->days[i]);
 		if (!money_add(o->days[i], sums[at].cost, &o->days[i]))
 			return false;
 		o->unpriced[i] += sums[at++].unpriced_calls;
-		whole[n++] = as_double(o->days[i]);
+		whole[n++] = money_as_double(o->days[i]);
 	}
 	*ret_n = n;
 	return true;
@@ -142,7 +124,7 @@ static enum err fit(
 	if (!join_days(o, b, sums, before, whole, &n_cut))
 		return ERR_RANGE;
 	for (size_t i = 0; i < n; i++)
-		days[i] = as_double(o->days[i]);
+		days[i] = money_as_double(o->days[i]);
 	const double passed = (double)b->passed_us / (double)b->today_long_us;
 	if (is_all(o))
 		o->today_left = b->cut ? 1 - forecast_share(before, whole, n_cut, fmin(passed, 1)) : 1;
@@ -161,7 +143,7 @@ static enum err read_outlook(struct forecasts *f, struct outlook *o)
 	struct usage_sums *const sums = arena_array(&f->arena, b.n, sizeof *sums);
 	if (arena_overflowed(&f->arena))
 		return ERR_NO_MEMORY;
-	const struct usage_filter filter = filter_of(o->dimension, o->value);
+	const struct usage_filter filter = budgets_filter(o->dimension, o->value);
 	const enum err e = costs_series(
 		api_db(f->rq), &f->rq->principal.user_id, is_all(o) ? NULL : &filter, b.us, b.n, sums);
 	return e == ERR_OK ? fit(o, &b, sums, &f->arena) : e;
@@ -226,15 +208,11 @@ struct figures {
 	struct money expected, lower_80, upper_80, lower_95, upper_95;
 };
 
-/* certain + more USD, the latter rounded to FORECAST_SCALE decimals. False when it does not fit. */
+/* certain + more USD. False when it does not fit. */
 static bool add_estimate(struct money certain, double more, struct money *ret)
 {
-	const double scaled = more * (double)decimal_pow10(FORECAST_SCALE);
-	int128 atto;
-	if (!(scaled < 1e26))
-		return false;
-	return decimal_mul((int128)(scaled + 0.5), decimal_pow10(MONEY_SCALE - FORECAST_SCALE), &atto) &&
-	       money_add(certain, (struct money){atto}, ret);
+	struct money estimate;
+	return money_of_estimate(more, &estimate) && money_add(certain, estimate, ret);
 }
 
 static bool add_interval(struct figures *g)
@@ -278,10 +256,10 @@ static bool exceeded_on(const struct outlook *o, const struct period *p, const s
 			return true;
 		}
 	}
-	double expected = as_double(g->spent);
+	double expected = money_as_double(g->spent);
 	for (size_t lead = 0; lead < g->days_left; lead++) {
 		expected += forecast_day(&o->forecast, lead);
-		if (expected >= as_double(limit)) {
+		if (expected >= money_as_double(limit)) {
 			*ret = o->today + (int32_t)lead;
 			return true;
 		}
@@ -385,8 +363,8 @@ static void write_exceeding(struct json_writer *w, const struct outlook *o, cons
 		jw_null(w, "probability_exceeded");
 	else
 		jw_double(w, "probability_exceeded",
-			round(1000 * forecast_probability(
-					     f, g->days_left, as_double(limit) - as_double(g->spent))) /
+			round(1000 * forecast_probability(f, g->days_left,
+					     money_as_double(limit) - money_as_double(g->spent))) /
 				1000);
 	if (exceeded_on(o, p, g, limit, &day))
 		write_date(w, "expected_exceeded_on", day);
@@ -458,7 +436,8 @@ static enum err read_own_zone(struct forecasts *f)
 	const enum err e = users_find(api_db(f->rq), &f->rq->principal.user_id, &f->arena, &user);
 	if (e != ERR_OK)
 		return e == ERR_NOT_FOUND ? ERR_INVALID_TOKEN : e;
-	return tz_load(user.timezone, &f->own_tz) == ERR_OK ? ERR_OK : ERR_INTERNAL;
+	const enum err loaded = tz_load(user.timezone, &f->own_tz);
+	return loaded == ERR_NOT_FOUND ? ERR_INTERNAL : loaded;
 }
 
 static struct reply answer(struct forecasts *f)
@@ -478,7 +457,9 @@ static struct reply answer(struct forecasts *f)
 	if (e == ERR_OK)
 		return reply_json(200, &body);
 	buf_release(&body);
-	return api_fail_sums(f->rq, e, NULL);
+	if (e == ERR_RANGE)
+		return reply_error(f->rq, ERR_VALIDATION, TOO_MUCH);
+	return api_fail(f->rq, e, NULL);
 }
 
 struct reply api_costs_forecast(struct http_request *rq)

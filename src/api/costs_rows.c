@@ -1,27 +1,27 @@
 /* What the answers of /api/costs share: the parameters that narrow them, and the figures of a row. */
 #include "llmlab/api/costs_rows.h"
+#include "llmlab/core/tag.h"
 #include <string.h>
 
 #define NAME_MAX_CHARS 200
 #define TEXT_MAX_CHARS 128
 
-static const char TAG[] = "tag.";
-
 static enum err read_tags(struct http_request *rq, struct usage_filter *f, struct problem *p)
 {
-	struct usage_tag *const tags = arena_array(&rq->arena, USAGE_TAGS_MAX, sizeof *tags);
+	struct usage_tag *const tags = arena_array(&rq->arena, TAGS_MAX, sizeof *tags);
 	if (tags == NULL)
 		return ERR_NO_MEMORY;
 	f->tags = tags;
 	for (size_t i = 0; i < rq->n_query; i++) {
 		const char *const name = rq->query[i].name;
-		if (strncmp(name, TAG, sizeof TAG - 1) != 0 || name[sizeof TAG - 1] == '\0')
+		const char *const key = tag_key_of(name);
+		if (key == NULL)
 			continue;
-		if (f->n_tags == USAGE_TAGS_MAX) {
-			problem_add(p, name, "is one tag too many: an event has at most %d", USAGE_TAGS_MAX);
+		if (f->n_tags == TAGS_MAX) {
+			problem_add(p, name, "is one tag too many: an event has at most %d", TAGS_MAX);
 			continue;
 		}
-		tags[f->n_tags++] = (struct usage_tag){name + sizeof TAG - 1, rq->query[i].value};
+		tags[f->n_tags++] = (struct usage_tag){key, rq->query[i].value};
 	}
 	return ERR_OK;
 }
@@ -66,7 +66,7 @@ enum err costs_filter_read(struct http_request *rq, struct usage_filter *ret, st
 
 void costs_write_sums(struct json_writer *w, const struct usage_sums *s)
 {
-	jw_decimal(w, "average_cost_per_call", api_average(s->cost, s->calls), AVERAGE_SCALE);
+	jw_decimal(w, "average_cost_per_call", money_average(s->cost, s->calls), MONEY_AVERAGE_SCALE);
 	jw_i64(w, "total_tokens", s->input_tokens + s->output_tokens);
 	jw_i64(w, "input_tokens", s->input_tokens);
 	jw_i64(w, "output_tokens", s->output_tokens);

@@ -47,7 +47,7 @@ static bool base64url_read(const char *text, size_t n, uint8_t *out)
 			*out++ = (uint8_t)(bits >> held);
 		}
 	}
-	return held < 6 && (bits & ((1u << held) - 1)) == 0;
+	return held < 6 && (bits & ((1U << held) - 1)) == 0;
 }
 
 /* FNV-1a, 16 of its bits: tells a damaged cursor from a whole one, nothing more. */
@@ -98,6 +98,7 @@ const char *text_cursor_format(const char *text, struct arena *arena)
 	char *const out = arena_alloc(arena, (n + 2) * 4 / 3 + 2);
 	if (bytes == NULL || out == NULL)
 		return NULL;
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): bytes, whose two of check follow */
 	memcpy(bytes, text, n);
 	const uint16_t check = check_of(bytes, n);
 	bytes[n] = (uint8_t)(check >> 8);

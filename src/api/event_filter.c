@@ -1,22 +1,23 @@
 /* Query parameters to an events_filter, for the list and the export. Not here: pages and their cursors. */
 #include "llmlab/api/event_filter.h"
+#include "llmlab/core/tag.h"
 #include <string.h>
 
 #define NAME_MAX_CHARS 200
 #define TEXT_MAX_CHARS 128
 
 static const char *const STATUSES[] = {"success", "error", NULL};
-static const char TAG[] = "tag.";
 
 static void read_tag(const struct http_request *rq, struct events_filter *f, struct problem *p)
 {
 	for (size_t i = 0; i < rq->n_query; i++) {
 		const char *const name = rq->query[i].name;
-		if (strncmp(name, TAG, sizeof TAG - 1) != 0 || name[sizeof TAG - 1] == '\0')
+		const char *const key = tag_key_of(name);
+		if (key == NULL)
 			continue;
 		if (f->tag_key != NULL)
 			problem_add(p, name, "only one tag can be asked for");
-		f->tag_key = name + sizeof TAG - 1;
+		f->tag_key = key;
 		f->tag_value = rq->query[i].value;
 	}
 }

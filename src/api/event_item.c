@@ -3,6 +3,8 @@
 #include "llmlab/api/event_item.h"
 #include "llmlab/base/check.h"
 
+#define EVENT_WAIT_MIN_US (100 * US_PER_MS)
+
 /* Everything the item needs of its own; false without memory. */
 static bool fill_item(struct ingest_item *item, const struct event_input *input)
 {
@@ -34,6 +36,12 @@ enum err event_item_new(const struct event_source *source, const struct json_doc
 		ingest_item_free(item);
 	problem_set(p, ERR_NO_MEMORY, "There is not enough memory for this event now");
 	return p->code;
+}
+
+int64_t event_deadline_us(const struct http_request *rq)
+{
+	const int64_t left_us = EVENT_WAIT_US - rq->waited_us;
+	return clock_mono_us() + (left_us > EVENT_WAIT_MIN_US ? left_us : EVENT_WAIT_MIN_US);
 }
 
 enum err event_outcome_error(enum ingest_outcome outcome)

@@ -11,11 +11,6 @@
 
 static const char *const PARAMETERS[] = {EVENT_FILTER_PARAMETERS, "limit", "cursor", NULL};
 
-static void release_arena(struct arena *a)
-{
-	arena_release(a);
-}
-
 static void read_cursor(const struct http_request *rq, struct events_filter *f, struct problem *p)
 {
 	const char *const text = http_query_get(rq, "cursor");
@@ -72,7 +67,7 @@ static struct reply answer_page(const struct event *events, size_t n, size_t pag
 
 struct reply api_events_list(struct http_request *rq)
 {
-	struct arena arena __attribute__((cleanup(release_arena)));
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, PAGE_MAX_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);
@@ -92,18 +87,13 @@ struct reply api_events_get(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
-	if (!problem_none(&p))
-		return reply_problem(rq, &p);
 	struct uuid id;
 	struct event event;
-	enum err e = api_path_uuid(rq, 0, &id);
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e == ERR_OK)
 		e = events_find(api_db(rq), &rq->principal.user_id, &id, &rq->arena, &event);
-	if (e == ERR_NOT_FOUND)
-		return reply_error(rq, e, "There is no such event");
 	if (e != ERR_OK)
-		return api_fail(rq, e, NULL);
+		return api_fail_one(rq, e, &p, "There is no such event");
 	struct buf body;
 	buf_init(&body, API_ANSWER_MAX_BYTES);
 	struct json_writer w;

@@ -70,7 +70,7 @@ static struct reply submit(struct http_request *rq, struct ingest_item *item)
 		.owner = t,
 		.items = &t->item,
 		.n_items = 1,
-		.deadline_us = clock_mono_us() + EVENT_WAIT_US};
+		.deadline_us = event_deadline_us(rq)};
 	item->group = &t->group;
 	write_answer(&t->stored, &item->event, false);
 	/* Without an answer to give, nothing may be stored. */
@@ -108,7 +108,7 @@ struct reply api_events_track(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
+	api_query_none(rq, &p);
 	if (!problem_none(&p))
 		return reply_problem(rq, &p);
 	const struct own_prices *own;

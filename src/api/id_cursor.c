@@ -27,3 +27,11 @@ void id_cursor_write(struct json_writer *w, const struct uuid *last, struct aren
 		w->out->failed = true; /* a list must not end where only the memory does */
 	jw_string(w, "next_cursor", cursor);
 }
+
+struct reply id_cursor_end(struct json_writer *w, const struct uuid *last, struct arena *arena)
+{
+	jw_array_end(w);
+	id_cursor_write(w, last, arena);
+	jw_object_end(w);
+	return reply_json(200, w->out);
+}

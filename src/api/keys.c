@@ -34,14 +34,6 @@ static const struct json_field KEY_FIELDS[] = {
 	{.name = "expires_at", .type = JSON_FIELD_INSTANT, .offset = offsetof(struct key_input, expires_at)},
 };
 
-static void write_optional_instant(struct json_writer *w, const char *key, bool set, int64_t us)
-{
-	if (set)
-		jw_instant(w, key, us);
-	else
-		jw_null(w, key);
-}
-
 /* The members that making and listing share, without the object's ends. */
 static void write_key(struct json_writer *w, const struct api_key *k)
 {
@@ -50,7 +42,7 @@ static void write_key(struct json_writer *w, const struct api_key *k)
 	jw_string(w, "scope", k->scope);
 	jw_string(w, "prefix", k->prefix);
 	jw_instant(w, "created_at", k->created_at_us);
-	write_optional_instant(w, "expires_at", k->expires_at_us != INT64_MAX, k->expires_at_us);
+	jw_instant_or_null(w, "expires_at", k->expires_at_us != INT64_MAX, k->expires_at_us);
 }
 
 static struct reply answer_new(const struct api_key *k, const char *text)
@@ -106,7 +98,7 @@ struct reply api_keys_add(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
+	api_query_none(rq, &p);
 	struct json_doc doc;
 	struct key_input in = {.name = NULL};
 	if (json_doc_parse(&doc, rq->body, rq->body_len, &json_limits_default, &rq->arena, &p) != ERR_OK)
@@ -127,14 +119,10 @@ static struct reply answer_page(struct http_request *rq, const struct api_key *k
 	for (size_t i = 0; i < shown; i++) {
 		jw_object_begin(&w, NULL);
 		write_key(&w, &keys[i]);
-		write_optional_instant(
-			&w, "last_used_at", keys[i].last_used_at_us != 0, keys[i].last_used_at_us);
+		jw_instant_or_null(&w, "last_used_at", keys[i].last_used_at_us != 0, keys[i].last_used_at_us);
 		jw_object_end(&w);
 	}
-	jw_array_end(&w);
-	id_cursor_write(&w, n > page ? &keys[shown - 1].id : NULL, &rq->arena);
-	jw_object_end(&w);
-	return reply_json(200, &body);
+	return id_cursor_end(&w, n > page ? &keys[shown - 1].id : NULL, &rq->arena);
 }
 
 struct reply api_keys_list(struct http_request *rq)
@@ -157,18 +145,13 @@ struct reply api_keys_delete(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	auth_refuse_query(rq, &p);
-	if (!problem_none(&p))
-		return reply_problem(rq, &p);
 	struct uuid id;
 	int64_t generation;
-	enum err e = api_path_uuid(rq, 0, &id);
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e == ERR_OK)
 		e = api_keys_delete_one(api_db(rq), &rq->principal.user_id, &id, &generation);
-	if (e == ERR_NOT_FOUND)
-		return reply_error(rq, e, "There is no such API key");
 	if (e != ERR_OK)
-		return api_fail(rq, e, NULL);
+		return api_fail_one(rq, e, &p, "There is no such API key");
 	revocations_add_account(api_of(rq)->revocations, &rq->principal.user_id, 0, generation,
 		rq->received_us + AUTH_CHANGE_KEPT_US);
 	return reply_empty(204);

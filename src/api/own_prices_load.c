@@ -11,6 +11,7 @@
 /* A load of everything repairs whatever may have gone wrong, and forgets users that are gone. It comes long
  * before deleted rows go (db/overrides.h). */
 #define FULL_US		 (10 * US_PER_MINUTE)
+#define FULL_AGAIN_US	 US_PER_SECOND
 #define FULL_DEADLINE_US (30 * US_PER_SECOND)
 
 /* Stored prices were checked when they were set. If one cannot be used now, its user's events are refused
@@ -23,7 +24,7 @@ static void tell(const struct price_override_set *set, enum err e, const struct 
 		LOG_S("field", p->n_fields > 0 ? p->fields[0].field : ""));
 }
 
-static enum err put(const struct price_override_set *set)
+static enum err put(uint64_t began, const struct price_override_set *set)
 {
 	const char *bodies[OWN_PRICES_PER_USER_MAX];
 	struct arena arena;
@@ -32,18 +33,26 @@ static enum err put(const struct price_override_set *set)
 	problem_init(&p, &arena);
 	for (size_t i = 0; i < set->n && i < OWN_PRICES_PER_USER_MAX; i++)
 		bodies[i] = set->overrides[i].body;
-	const enum err e = own_prices_put(&set->user_id, set->revision, bodies, set->n, &p);
+	const enum err e = own_prices_put(began, &set->user_id, set->revision, bodies, set->n, &p);
 	if (e != ERR_OK)
 		tell(set, e, &p);
 	arena_release(&arena);
 	return e;
 }
 
+/* When everything is loaded again. The first moments after a set-back the database may still be on its way to
+ * what it will be: the time between two loads grows with the time that has passed. */
+static int64_t next_full(const struct own_prices_watch *w, int64_t now_us)
+{
+	const int64_t quiet_us = w->forgot_mono_us == 0 ? FULL_US : now_us - w->forgot_mono_us;
+	return now_us + (quiet_us < FULL_AGAIN_US ? FULL_AGAIN_US : quiet_us < FULL_US ? quiet_us : FULL_US);
+}
+
 static enum err load(struct db_conn *c, struct own_prices_watch *w, struct arena *arena)
 {
 	const int64_t now_us = clock_mono_us();
 	const bool full = w->since_xid == 0 || !own_prices_loaded() || now_us >= w->full_mono_us;
-	const uint64_t load = full ? own_prices_load_begin() : 0;
+	const uint64_t began = own_prices_load_begin();
 	const int64_t before_us = full ? db_conn_set_deadline(c, FULL_DEADLINE_US) : 0;
 	struct price_override_set *sets;
 	size_t n;
@@ -55,14 +64,21 @@ static enum err load(struct db_conn *c, struct own_prices_watch *w, struct arena
 		return e;
 	bool known = true;
 	for (size_t i = 0; i < n; i++)
-		known = put(&sets[i]) != ERR_NO_MEMORY && known;
+		known = put(began, &sets[i]) != ERR_NO_MEMORY && known;
 	if (full && known) {
-		own_prices_load_end(load);
-		w->full_mono_us = now_us + FULL_US;
+		own_prices_load_end(began);
+		w->full_mono_us = next_full(w, now_us);
 	}
+	w->learned = full || n > 0;
 	/* Older than what was seen before: another database behind the same name. */
 	w->since_xid = known && xid >= w->since_xid ? xid : 0;
 	return known ? ERR_OK : ERR_NO_MEMORY;
+}
+
+void own_prices_watch_forget(struct own_prices_watch *w)
+{
+	own_prices_forget();
+	*w = (struct own_prices_watch){.forgot_mono_us = clock_mono_us()};
 }
 
 enum err own_prices_poll(struct db_conn *c, struct own_prices_watch *w)
@@ -79,9 +95,10 @@ enum err own_prices_load_user(struct db_conn *c, const struct uuid *user_id)
 	struct arena arena;
 	arena_init(&arena, USER_BYTES);
 	struct price_override_set set;
+	const uint64_t began = own_prices_load_begin();
 	enum err e = overrides_of_user(c, user_id, &arena, &set);
 	if (e == ERR_OK)
-		e = put(&set);
+		e = put(began, &set);
 	arena_release(&arena);
 	return e;
 }

@@ -43,7 +43,7 @@ struct reply api_pricing_estimate(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
+	api_query_none(rq, &p);
 	if (!problem_none(&p))
 		return reply_problem(rq, &p);
 	const struct own_prices *own;

@@ -14,11 +14,6 @@
 /* Members of the body that are kept as they came. */
 static const char *const KEPT[] = {"per_million_tokens", "per_thousand", "tiers", "service_tiers", "note"};
 
-static void release_arena(struct arena *a)
-{
-	arena_release(a);
-}
-
 static void write_kept(
 	struct json_writer *w, const struct json_doc *doc, const char *name, struct arena *arena)
 {
@@ -103,15 +98,12 @@ static struct reply answer_page(const struct price_override *rows, size_t n, siz
 	api_page_begin(&w, &body, "overrides", shown);
 	for (size_t i = 0; i < shown; i++)
 		write_override(&w, &rows[i], arena);
-	jw_array_end(&w);
-	id_cursor_write(&w, n > page ? &rows[shown - 1].id : NULL, arena);
-	jw_object_end(&w);
-	return reply_json(200, &body);
+	return id_cursor_end(&w, n > page ? &rows[shown - 1].id : NULL, arena);
 }
 
 struct reply api_pricing_overrides(struct http_request *rq)
 {
-	struct arena arena __attribute__((cleanup(release_arena)));
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, PAGE_MAX_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);
@@ -144,7 +136,7 @@ struct reply api_pricing_overrides_add(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
+	api_query_none(rq, &p);
 	struct price_override o;
 	if (read_override(rq, &o, &p) != ERR_OK)
 		return reply_problem(rq, &p);
@@ -165,17 +157,12 @@ struct reply api_pricing_overrides_delete(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
-	if (!problem_none(&p))
-		return reply_problem(rq, &p);
 	struct uuid id;
-	enum err e = api_path_uuid(rq, 0, &id);
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e == ERR_OK)
 		e = overrides_delete(api_db(rq), &rq->principal.user_id, &id);
-	if (e == ERR_NOT_FOUND)
-		return reply_error(rq, e, "There is no such own price");
 	if (e != ERR_OK)
-		return api_fail(rq, e, NULL);
+		return api_fail_one(rq, e, &p, "There is no such own price");
 	(void)own_prices_load_user(api_db(rq), &rq->principal.user_id);
 	return reply_empty(204);
 }

@@ -50,11 +50,6 @@ static const struct json_field FIELDS[] = {
 		.required = true},
 };
 
-static void release_arena(struct arena *a)
-{
-	arena_release(a);
-}
-
 /* ---- reading ---- */
 
 /* A date or instant, as text or number; "" (which is neither) for anything else. */
@@ -153,10 +148,7 @@ static void write_who(struct json_writer *w, const struct repricing *r)
 static void write_times(struct json_writer *w, const struct repricing *r)
 {
 	jw_instant(w, "created_at", r->created_at_us);
-	if (r->finished_at_us != 0)
-		jw_instant(w, "finished_at", r->finished_at_us);
-	else
-		jw_null(w, "finished_at");
+	jw_instant_or_null(w, "finished_at", r->finished_at_us != 0, r->finished_at_us);
 }
 
 /* A preview has no id and no place in the ledger. */
@@ -220,6 +212,8 @@ static struct reply preview(struct http_request *rq, struct repricing *r)
 		return reply_problem(rq, &p);
 	}
 	const int64_t until_us = clock_mono_us() + PREVIEW_US;
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): a body that could not be read
+	 * does not come here */
 	while (e == ERR_OK && r->state == REPRICING_RUNNING) {
 		if (clock_mono_us() >= until_us)
 			return reply_error(rq, ERR_CONFLICT,
@@ -255,7 +249,7 @@ static struct reply apply(struct http_request *rq, struct repricing *r, struct a
 
 struct reply api_pricing_reprice(struct http_request *rq)
 {
-	struct arena arena __attribute__((cleanup(release_arena)));
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, ANSWER_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);
@@ -276,15 +270,12 @@ static struct reply answer_page(const struct repricing *rows, size_t n, size_t p
 	api_page_begin(&w, &body, "repricings", shown);
 	for (size_t i = 0; i < shown; i++)
 		write_repricing(&w, &rows[i], false);
-	jw_array_end(&w);
-	id_cursor_write(&w, n > page ? &rows[shown - 1].id : NULL, arena);
-	jw_object_end(&w);
-	return reply_json(200, &body);
+	return id_cursor_end(&w, n > page ? &rows[shown - 1].id : NULL, arena);
 }
 
 struct reply api_pricing_repricings(struct http_request *rq)
 {
-	struct arena arena __attribute__((cleanup(release_arena)));
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, ANSWER_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);

@@ -8,11 +8,6 @@
 
 #define PAGE_MAX_BYTES ((size_t)8 << 20)
 
-static void release_arena(struct arena *a)
-{
-	arena_release(a);
-}
-
 /* "<length of the provider>:<provider><model>": either may contain anything. */
 static void write_cursor(struct json_writer *w, const struct unpriced_model *last, struct arena *arena)
 {
@@ -75,7 +70,7 @@ static struct reply answer(const struct unpriced_model *rows, size_t n, size_t p
 
 struct reply api_pricing_unpriced(struct http_request *rq)
 {
-	struct arena arena __attribute__((cleanup(release_arena)));
+	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, PAGE_MAX_BYTES);
 	struct problem p;
 	problem_init(&p, &rq->arena);

@@ -4,6 +4,7 @@
 #include "llmlab/api/handlers.h"
 #include "llmlab/api/recommendations.h"
 #include "llmlab/api/support.h"
+#include "llmlab/core/estimate.h"
 #include "llmlab/db/dismissals.h"
 
 #define THRESHOLD_SCALE 6
@@ -75,7 +76,7 @@ static double read_threshold(const struct http_request *rq, struct problem *p)
 	const enum err e = decimal_parse(text, strlen(text), THRESHOLD_SCALE, THRESHOLD_MAX * unit, &scaled);
 	if (e != ERR_OK || scaled * 10 < unit)
 		problem_add(p, "threshold", "must be a number from 0.1 to %d", THRESHOLD_MAX);
-	return (double)scaled / (double)unit;
+	return decimal_as_double(scaled, THRESHOLD_SCALE);
 }
 
 static struct reply answer(const struct anomaly_report *report, const struct question *q)
@@ -87,6 +88,7 @@ static struct reply answer(const struct anomaly_report *report, const struct que
 	jw_object_begin(&w, NULL);
 	jw_i64(&w, "count", (int64_t)report->n);
 	recommendations_write_anomalies(&w, "anomalies", report);
+	jw_bool(&w, "all_searched", !report->left_out);
 	jw_object_begin(&w, "analysis_period");
 	range_write(&w, "start", "end", &q->range);
 	jw_object_end(&w);

@@ -17,7 +17,7 @@ static bool is_id(const char *text)
 /* The id of a request that is well formed; else *p is set. */
 static enum err begin(const struct http_request *rq, struct problem *p, const char **ret)
 {
-	api_query_allow(rq, (const char *const[]){NULL}, p);
+	api_query_none(rq, p);
 	if (!problem_none(p))
 		return p->code;
 	if (!is_id(rq->path_args[0])) {

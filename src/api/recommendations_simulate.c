@@ -142,7 +142,7 @@ static enum err read_question(struct http_request *rq, struct question *q, struc
 {
 	struct simulate_body body = {.changes = NULL};
 	struct json_doc doc;
-	api_query_allow(rq, (const char *const[]){NULL}, p);
+	api_query_none(rq, p);
 	if (api_body(rq, FIELDS, sizeof FIELDS / sizeof FIELDS[0], &doc, &body, p) != ERR_OK)
 		return p->code;
 	enum err e = read_members(rq, &doc, &body, q, p);

@@ -61,8 +61,8 @@ static void write_row(struct json_writer *w, const struct switching *s)
 	jw_string(w, "suggested_provider", s->suggested_provider);
 	jw_string(w, "suggested_model", s->suggested_model);
 	jw_string(w, "kind", switching_kind_name(s->kind));
-	jw_decimal(w, "current_cost_per_call", s->current_cost_per_call, SWITCHING_CALL_SCALE);
-	jw_decimal(w, "suggested_cost_per_call", s->suggested_cost_per_call, SWITCHING_CALL_SCALE);
+	jw_decimal(w, "current_cost_per_call", s->current_cost_per_call, MONEY_AVERAGE_SCALE);
+	jw_decimal(w, "suggested_cost_per_call", s->suggested_cost_per_call, MONEY_AVERAGE_SCALE);
 	jw_decimal(w, "estimated_monthly_savings", s->monthly_savings.atto, MONEY_SCALE);
 	jw_string(w, "use_case", s->use_case);
 	jw_double(w, "confidence", s->confidence);

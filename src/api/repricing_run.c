@@ -99,11 +99,11 @@ static void fill(
 
 /* A repricing_price. An event whose price cannot be computed (counts that contradict this price's categories,
  * a cost beyond all bounds) stays as it is. */
-static bool price_stored(void *arg, const struct event *e, struct arena *arena, struct repriced *ret)
+static enum err price_stored(void *arg, const struct event *e, struct arena *arena, struct repriced *ret)
 {
 	const struct prices *const prices = arg;
 	if (!is_measured(e))
-		return false;
+		return ERR_NOT_FOUND;
 	struct usage usage = e->usage;
 	usage.has_counts = true;
 	struct price_query q = {.model = e->model,
@@ -118,13 +118,15 @@ static bool price_stored(void *arg, const struct event *e, struct arena *arena, 
 	struct problem p;
 	problem_init(&p, arena);
 	struct price_result price;
-	if (price_as_recorded(prices, own, n_own, &q, e, arena, &price, &p) != ERR_OK)
-		return false;
+	const enum err err = price_as_recorded(prices, own, n_own, &q, e, arena, &price, &p);
+	if (err != ERR_OK)
+		return err == ERR_NO_MEMORY ? err : ERR_NOT_FOUND;
 	fill(e, &price, arena, ret);
-	return !arena_overflowed(arena);
+	return arena_overflowed(arena) ? ERR_NO_MEMORY : ERR_OK;
 }
 
-/* The last version whose number was asked for; it never changes, so a server asks once for each catalogue. */
+/* The last version whose number was asked for; it never changes in one database, so a server asks once for
+ * each catalogue. */
 static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 static char known_version[sizeof(((struct catalogue *)NULL)->version)];
 static int64_t known_number;
@@ -148,6 +150,13 @@ static enum err catalogue_number(struct db_conn *db, const struct catalogue *c, 
 	CHECK(pthread_mutex_unlock(&known_lock) == 0);
 	*ret = number;
 	return ERR_OK;
+}
+
+void repricing_forget_catalogue(void)
+{
+	CHECK(pthread_mutex_lock(&known_lock) == 0);
+	known_version[0] = '\0';
+	CHECK(pthread_mutex_unlock(&known_lock) == 0);
 }
 
 enum err repricing_note_catalogue(struct db_conn *c, int64_t *ret_number)
@@ -174,8 +183,8 @@ enum err repricing_run_chunk(struct db_conn *c, struct repricing *r, bool previe
 	return e;
 }
 
-bool repricing_has_record(
-	const struct catalogue *c, const struct own_prices *own, const char *provider, const char *model)
+enum err repricing_has_record(const struct catalogue *c, const struct own_prices *own, const char *provider,
+	const char *model, bool *ret)
 {
 	const struct price_record *all[OWN_PRICES_PER_USER_MAX];
 	const size_t n = own_prices_all(own, all);
@@ -184,15 +193,20 @@ bool repricing_has_record(
 	struct arena arena;
 	arena_init(&arena, 65536);
 	bool found = false;
+	enum err e = ERR_OK;
 	/* As the provider is stored, and as the model names it. */
-	for (int way = nobody ? 1 : 0; !found && way < 2; way++) {
+	for (int way = nobody ? 1 : 0; !found && e != ERR_NO_MEMORY && way < 2; way++) {
 		const struct price_query q = {
 			.provider = way == 0 ? provider : NULL, .model = model, .usage = &nothing};
 		struct problem p;
 		problem_init(&p, &arena);
 		struct price_result r;
-		found = price_event(c, all, n, &q, &r, &p) == ERR_OK && r.match.record != NULL;
+		e = price_event(c, all, n, &q, &r, &p);
+		found = e == ERR_OK && r.match.record != NULL;
 	}
 	arena_release(&arena);
-	return found;
+	if (e == ERR_NO_MEMORY)
+		return e;
+	*ret = found;
+	return ERR_OK;
 }

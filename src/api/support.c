@@ -6,13 +6,12 @@
 #include "llmlab/api/text.h"
 #include "llmlab/auth/digest.h"
 #include "llmlab/base/check.h"
+#include "llmlab/base/hex.h"
 #include "llmlab/base/log.h"
+#include "llmlab/core/estimate.h"
 #include "llmlab/core/price.h"
 #include "llmlab/db/users.h"
 #include "llmlab/providers/catalogue_load.h"
-
-#define ETAG_BYTES     16
-#define ETAG_TEXT_SIZE (2 * ETAG_BYTES + 3) /* hex digits, quotes, NUL */
 
 struct api *api_of(const struct http_request *rq)
 {
@@ -103,6 +102,11 @@ void api_query_allow(const struct http_request *rq, const char *const *names, st
 	}
 }
 
+void api_query_none(const struct http_request *rq, struct problem *p)
+{
+	api_query_allow(rq, (const char *const[]){NULL}, p);
+}
+
 int64_t api_query_i64(const struct http_request *rq, const char *name, int64_t min, int64_t max,
 	int64_t otherwise, struct problem *p)
 {
@@ -172,6 +176,20 @@ enum err api_path_uuid(const struct http_request *rq, size_t index, struct uuid 
 	return uuid_parse(rq->path_args[index], ret) == ERR_OK ? ERR_OK : ERR_NOT_FOUND;
 }
 
+enum err api_begin_one(const struct http_request *rq, struct uuid *ret_id, struct problem *p)
+{
+	api_query_none(rq, p);
+	return problem_none(p) ? api_path_uuid(rq, 0, ret_id) : p->code;
+}
+
+struct reply api_fail_one(
+	const struct http_request *rq, enum err e, const struct problem *p, const char *none)
+{
+	if (e == ERR_NOT_FOUND && (p == NULL || problem_none(p)))
+		return reply_error(rq, e, none);
+	return api_fail(rq, e, p);
+}
+
 /* ---- zones and ranges ---- */
 
 static enum err zone_of_user(struct http_request *rq, const struct tz **ret)
@@ -184,15 +202,25 @@ static enum err zone_of_user(struct http_request *rq, const struct tz **ret)
 		return e;
 	/* It was checked when it was set: a zone that has gone from the system must not become another one.
 	 */
-	return tz_load(user.timezone, ret) == ERR_OK ? ERR_OK : ERR_INTERNAL;
+	const enum err loaded = tz_load(user.timezone, ret);
+	return loaded == ERR_NOT_FOUND ? ERR_INTERNAL : loaded;
+}
+
+void api_zone_check(const char *name, const char *field, const struct tz **ret, struct problem *p)
+{
+	const enum err e = tz_load(name, ret);
+	if (e == ERR_NOT_FOUND)
+		problem_add(p, field, "must be an IANA time zone such as Europe/Berlin");
+	else if (e != ERR_OK)
+		problem_set(p, e, "The time zone cannot be read just now; try again soon");
 }
 
 /* The zone of the name, NULL: the user's own. Other problems in *p end it too. */
 static enum err zone_named(
 	struct http_request *rq, const char *name, const struct tz **ret, struct problem *p)
 {
-	if (name != NULL && tz_load(name, ret) != ERR_OK)
-		problem_add(p, "tz", "must be an IANA time zone such as Europe/Berlin");
+	if (name != NULL)
+		api_zone_check(name, "tz", ret, p);
 	if (!problem_none(p))
 		return p->code;
 	return name != NULL ? ERR_OK : zone_of_user(rq, ret);
@@ -210,6 +238,7 @@ enum err api_range_of(struct http_request *rq, const char *days, const char *fro
 	range_parse(days, from, to, &spec, p);
 	const struct tz *tz;
 	const enum err e = zone_named(rq, zone, &tz, p);
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): there is a zone if there is no error */
 	return e != ERR_OK ? e : range_resolve(&spec, tz, rq->received_us, ret, p);
 }
 
@@ -233,39 +262,38 @@ const char *api_provider_id(const char *text, struct arena *arena)
 	return match.starved ? NULL : id;
 }
 
-int128 api_average(struct money total, int64_t calls)
-{
-	if (calls == 0)
-		return 0;
-	const int128 divisor = calls * decimal_pow10(MONEY_SCALE - AVERAGE_SCALE);
-	const int128 quotient = total.atto / divisor;
-	const int128 twice = 2 * (total.atto % divisor);
-	const bool up = twice > divisor || (twice == divisor && quotient % 2 != 0);
-	return quotient + (up ? 1 : 0);
-}
-
 bool api_change_percent(struct money current, struct money previous, double *ret)
 {
-	int128 change;
-	if (previous.atto == 0 || !decimal_sub(current.atto, previous.atto, &change))
+	struct money change;
+	if (previous.atto == 0 || !decimal_sub(current.atto, previous.atto, &change.atto))
 		return false;
-	*ret = (double)change / (double)previous.atto * 100;
+	*ret = money_ratio(change, previous) * 100;
 	return true;
+}
+
+void api_etag(const char *data, size_t n, char ret[API_ETAG_SIZE])
+{
+	uint8_t digest[32];
+	digest_sha256(data, n, digest);
+	ret[0] = '"';
+	hex_encode(digest, API_ETAG_BYTES, ret + 1);
+	ret[1 + 2 * API_ETAG_BYTES] = '"';
+	ret[2 + 2 * API_ETAG_BYTES] = '\0';
+}
+
+bool api_has_already(const struct http_request *rq, const char *etag)
+{
+	const char *const known = rq->headers[HTTP_HEADER_IF_NONE_MATCH];
+	return known != NULL && strcmp(known, etag) == 0;
 }
 
 struct reply api_reply_tagged(const struct http_request *rq, const char *content_type, struct buf *body)
 {
 	if (body->failed)
 		return reply_text(200, content_type, body);
-	uint8_t digest[32];
-	digest_sha256(buf_str(body), body->len, digest);
-	char etag[ETAG_TEXT_SIZE] = "\"";
-	for (size_t i = 0; i < ETAG_BYTES; i++)
-		snprintf(etag + 1 + 2 * i, 3, "%02x", digest[i]);
-	etag[1 + 2 * ETAG_BYTES] = '"';
-	etag[2 + 2 * ETAG_BYTES] = '\0';
-	const char *const known = rq->headers[HTTP_HEADER_IF_NONE_MATCH];
-	const bool same = known != NULL && strcmp(known, etag) == 0;
+	char etag[API_ETAG_SIZE];
+	api_etag(buf_str(body), body->len, etag);
+	const bool same = api_has_already(rq, etag);
 	if (same)
 		buf_release(body);
 	struct reply r = same ? reply_empty(304) : reply_text(200, content_type, body);

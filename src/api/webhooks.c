@@ -53,17 +53,7 @@ static struct reply answer_webhook(int status, const struct webhook *hook, const
 
 static struct reply fail_one(const struct http_request *rq, enum err e, const struct problem *p)
 {
-	if (e == ERR_NOT_FOUND && (p == NULL || problem_none(p)))
-		return reply_error(rq, e, "There is no such webhook");
-	return api_fail(rq, e, p);
-}
-
-/* No query parameters, and the id of the path. ERR_OK, or what fail_one() answers. */
-static enum err begin_one(struct http_request *rq, struct uuid *ret_id, struct problem *p)
-{
-	problem_init(p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, p);
-	return problem_none(p) ? api_path_uuid(rq, 0, ret_id) : p->code;
+	return api_fail_one(rq, e, p, "There is no such webhook");
 }
 
 /* ---- bodies ---- */
@@ -147,7 +137,7 @@ struct reply api_webhooks_list(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
+	api_query_none(rq, &p);
 	if (!problem_none(&p))
 		return reply_problem(rq, &p);
 	struct webhook *hooks;
@@ -169,9 +159,10 @@ struct reply api_webhooks_list(struct http_request *rq)
 struct reply api_webhooks_get(struct http_request *rq)
 {
 	struct problem p;
+	problem_init(&p, &rq->arena);
 	struct uuid id;
 	struct webhook hook;
-	enum err e = begin_one(rq, &id, &p);
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e == ERR_OK)
 		e = webhooks_find(api_db(rq), &rq->principal.user_id, &id, &rq->arena, &hook);
 	return e == ERR_OK ? answer_webhook(200, &hook, NULL) : fail_one(rq, e, &p);
@@ -200,7 +191,7 @@ struct reply api_webhooks_add(struct http_request *rq)
 {
 	struct problem p;
 	problem_init(&p, &rq->arena);
-	api_query_allow(rq, (const char *const[]){NULL}, &p);
+	api_query_none(rq, &p);
 	struct json_doc doc;
 	struct webhook_input in = {.url = NULL};
 	if (read_input(rq, CREATE, sizeof CREATE / sizeof CREATE[0], &doc, &in, &p) != ERR_OK)
@@ -238,8 +229,9 @@ static struct reply change(
 struct reply api_webhooks_update(struct http_request *rq)
 {
 	struct problem p;
+	problem_init(&p, &rq->arena);
 	struct uuid id;
-	const enum err e = begin_one(rq, &id, &p);
+	const enum err e = api_begin_one(rq, &id, &p);
 	if (e != ERR_OK)
 		return fail_one(rq, e, &p);
 	struct json_doc doc;
@@ -254,8 +246,9 @@ struct reply api_webhooks_update(struct http_request *rq)
 struct reply api_webhooks_delete(struct http_request *rq)
 {
 	struct problem p;
+	problem_init(&p, &rq->arena);
 	struct uuid id;
-	enum err e = begin_one(rq, &id, &p);
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e == ERR_OK)
 		e = webhooks_delete(api_db(rq), &rq->principal.user_id, &id);
 	return e == ERR_OK ? reply_empty(204) : fail_one(rq, e, &p);
@@ -291,8 +284,9 @@ static struct reply fail_test(const struct http_request *rq, enum err e, const s
 struct reply api_webhooks_test(struct http_request *rq)
 {
 	struct problem p;
+	problem_init(&p, &rq->arena);
 	struct uuid id;
-	enum err e = begin_one(rq, &id, &p);
+	enum err e = api_begin_one(rq, &id, &p);
 	if (e != ERR_OK)
 		return fail_one(rq, e, &p);
 	const struct uuid delivery_id = uuid_v7(rq->received_us / US_PER_MS);
@@ -306,14 +300,6 @@ struct reply api_webhooks_test(struct http_request *rq)
 }
 
 /* ---- deliveries ---- */
-
-static void write_instant(struct json_writer *w, const char *key, int64_t us)
-{
-	if (us == 0)
-		jw_null(w, key);
-	else
-		jw_instant(w, key, us);
-}
 
 static void write_delivery(struct json_writer *w, const struct webhook_delivery *d)
 {
@@ -332,9 +318,9 @@ static void write_delivery(struct json_writer *w, const struct webhook_delivery 
 		jw_i64(w, "duration_ms", d->duration_ms);
 	jw_string(w, "error", d->error);
 	jw_instant(w, "created_at", d->created_at_us);
-	write_instant(w, "last_attempt_at", d->last_attempt_us);
-	write_instant(w, "next_attempt_at", d->next_attempt_us);
-	write_instant(w, "finished_at", d->finished_us);
+	jw_instant_or_null(w, "last_attempt_at", d->last_attempt_us != 0, d->last_attempt_us);
+	jw_instant_or_null(w, "next_attempt_at", d->next_attempt_us != 0, d->next_attempt_us);
+	jw_instant_or_null(w, "finished_at", d->finished_us != 0, d->finished_us);
 	jw_object_end(w);
 }
 
@@ -347,10 +333,7 @@ static struct reply answer_deliveries(
 	api_page_begin(&w, &body, "deliveries", shown);
 	for (size_t i = 0; i < shown; i++)
 		write_delivery(&w, &rows[i]);
-	jw_array_end(&w);
-	id_cursor_write(&w, n > page ? &rows[shown - 1].id : NULL, arena);
-	jw_object_end(&w);
-	return reply_json(200, &body);
+	return id_cursor_end(&w, n > page ? &rows[shown - 1].id : NULL, arena);
 }
 
 struct reply api_webhooks_deliveries(struct http_request *rq)

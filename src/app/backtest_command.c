@@ -8,6 +8,7 @@
 #include "llmlab/app/start.h"
 #include "llmlab/base/calendar.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/core/estimate.h"
 #include "llmlab/core/forecast.h"
 #include "llmlab/db/costs.h"
 #include "llmlab/db/migrate.h"
@@ -85,7 +86,7 @@ static enum err read_days(
 		starts[i] = tz_day_start(tz, first + (int32_t)i);
 	const enum err e = n > 0 ? costs_series(c, &u->id, NULL, starts, n + 1, sums) : ERR_OK;
 	for (size_t i = 0; e == ERR_OK && i < n; i++)
-		days[i] = (double)sums[i].cost.atto / 1e18;
+		days[i] = money_as_double(sums[i].cost);
 	*ret = days;
 	*ret_n = n;
 	return e;

@@ -18,6 +18,7 @@ static const char *reachable(const char *host)
 	return strcmp(host, "::") == 0 ? "::1" : host;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is libcurl's */
 static size_t drop(char *data, size_t size, size_t n, void *arg)
 {
 	(void)data;

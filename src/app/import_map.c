@@ -5,6 +5,7 @@
 #include "llmlab/base/calendar.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/decimal.h"
+#include "llmlab/core/tag.h"
 
 struct field {
 	const char *name;
@@ -20,7 +21,6 @@ static const struct field FIELDS[] = {
 #define N_FIELDS (sizeof FIELDS / sizeof FIELDS[0])
 
 #define MAP_ARENA_BYTES ((size_t)4 << 20)
-#define TAG_PREFIX	"tag."
 #define SIMPLE_MAX	128
 
 /* Lower case, letters and digits only; cut at SIMPLE_MAX - 1, which no known name reaches. */
@@ -72,10 +72,10 @@ static const struct field *guess_field(const char *column)
 /* Makes the column fill the field named so ("tag.<key>" too). False: there is no such field. */
 static bool assign(struct import_map *m, struct import_column *c, const char *field)
 {
-	const size_t prefix = strlen(TAG_PREFIX);
-	if (strncmp(field, TAG_PREFIX, prefix) == 0 && field[prefix] != '\0') {
+	const char *const key = tag_key_of(field);
+	if (key != NULL) {
 		c->kind = IMPORT_TAG;
-		c->field = arena_strdup(&m->arena, field + prefix);
+		c->field = arena_strdup(&m->arena, key);
 		return true;
 	}
 	const struct field *const f = find_field(field);
@@ -131,7 +131,7 @@ static void map_guess(struct import_map *m, struct import_column *c, struct buf 
 		(void)assign(m, c, f->name);
 		return;
 	}
-	if (strncmp(c->name, TAG_PREFIX, strlen(TAG_PREFIX)) == 0 && assign(m, c, c->name))
+	if (tag_key_of(c->name) != NULL && assign(m, c, c->name))
 		return;
 	char simple[SIMPLE_MAX];
 	simplify(c->name, simple);

@@ -1,6 +1,5 @@
 /* llmlab reprice: new prices for recorded events, through the API of a server: a preview, or with --apply the
  * real thing, as a table of what changes. Waits for what the server ends in the background. */
-#include <curl/curl.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -9,14 +8,12 @@
 #include <string.h>
 #include <time.h>
 #include "llmlab/app/app.h"
-#include "llmlab/auth/password.h"
 #include "llmlab/base/json_read.h"
 #include "llmlab/base/json_write.h"
+#include "server_client.h"
 
 #define ANSWER_BYTES ((size_t)64 << 20)
 #define BODY_BYTES   ((size_t)4096)
-#define CONNECT_MS   5000L
-#define REQUEST_MS   120000L
 #define ID_MAX	     64
 
 static const char HELP[] = "Usage: llmlab reprice --from TIME --to TIME [options]\n\n"
@@ -43,91 +40,33 @@ struct options {
 
 /* The way to the server, and its last answer. */
 struct client {
-	CURL *curl;
-	struct curl_slist *headers;
-	const char *url;
+	struct server_client server;
 	struct arena arena; /* of the answer's texts */
-	struct buf answer;
 	struct json_doc doc;
 	bool parsed; /* doc is to be released */
-	char why[CURL_ERROR_SIZE];
 };
 
 /* ---- the way to the server ---- */
-
-static size_t take_answer(char *data, size_t size, size_t n, void *arg)
-{
-	struct buf *const answer = arg;
-	buf_append(answer, data, size * n);
-	return answer->failed ? 0 : size * n;
-}
-
-static bool add_header(struct client *c, const char *text)
-{
-	struct curl_slist *const more = curl_slist_append(c->headers, text);
-	if (more == NULL)
-		return false;
-	c->headers = more;
-	return true;
-}
-
-static bool add_headers(struct client *c, const char *key)
-{
-	char *authorization = NULL;
-	if (asprintf(&authorization, "Authorization: Bearer %s", key) < 0)
-		return false;
-	const bool good = add_header(c, authorization) && add_header(c, "Content-Type: application/json");
-	secret_wipe(authorization, strlen(authorization));
-	free(authorization);
-	return good;
-}
 
 static void client_release(struct client *c)
 {
 	if (c->parsed)
 		json_doc_release(&c->doc);
-	curl_easy_cleanup(c->curl);
-	curl_slist_free_all(c->headers);
-	buf_release(&c->answer);
+	server_client_release(&c->server);
 	arena_release(&c->arena);
 }
 
 static bool client_init(struct client *c, const struct options *o)
 {
-	*c = (struct client){.url = o->url, .curl = curl_easy_init()};
-	buf_init(&c->answer, ANSWER_BYTES);
+	*c = (struct client){.parsed = false};
 	arena_init(&c->arena, ANSWER_BYTES);
-	if (c->curl == NULL || !add_headers(c, o->key))
-		return false;
-	CURLcode e = curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	e |= curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
-	e |= curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-	e |= curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, REQUEST_MS);
-	e |= curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
-	e |= curl_easy_setopt(c->curl, CURLOPT_USERAGENT, "llmlab-reprice/" LLMLAB_VERSION);
-	e |= curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, take_answer);
-	e |= curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &c->answer);
-	e |= curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, c->why);
-	return e == CURLE_OK;
+	return server_client_init(&c->server, o->url, o->key, "application/json", "reprice") == ERR_OK;
 }
 
 static bool fail(const char *what)
 {
 	fprintf(stderr, "llmlab: %s\n", what);
 	return false;
-}
-
-static bool set_url(struct client *c, const char *path)
-{
-	size_t n = strlen(c->url);
-	while (n > 0 && c->url[n - 1] == '/')
-		n--;
-	char *url = NULL;
-	if (asprintf(&url, "%.*s%s", (int)n, c->url, path) < 0)
-		return false;
-	const CURLcode e = curl_easy_setopt(c->curl, CURLOPT_URL, url); /* copies */
-	free(url);
-	return e == CURLE_OK;
 }
 
 /* Says what the server refused; false. */
@@ -145,21 +84,16 @@ static bool ask(struct client *c, const char *path, const char *body)
 	if (c->parsed)
 		json_doc_release(&c->doc);
 	c->parsed = false;
-	buf_reset(&c->answer);
 	arena_release(&c->arena);
-	CURLcode e = body != NULL ? curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body)
-				  : curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
-	if (e != CURLE_OK || !set_url(c, path))
-		return fail("out of memory");
-	e = curl_easy_perform(c->curl);
-	if (e != CURLE_OK)
-		return fail(c->why[0] != '\0' ? c->why : curl_easy_strerror(e));
-	long status = 0;
-	(void)curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+	long status = 0, retry_s = 0;
+	if (server_client_ask(&c->server, path, body, body == NULL ? 0 : strlen(body), &status, &retry_s) !=
+		ERR_OK)
+		return fail(c->server.why);
+	const struct buf *const answer = &c->server.answer;
 	struct problem p;
 	problem_init(&p, &c->arena);
-	c->parsed = json_doc_parse(&c->doc, buf_str(&c->answer), c->answer.len, &json_limits_trusted,
-			    &c->arena, &p) == ERR_OK;
+	c->parsed = json_doc_parse(&c->doc, buf_str(answer), answer->len, &json_limits_trusted, &c->arena,
+			    &p) == ERR_OK;
 	if (status != 200 && status != 202)
 		return refused(c, status);
 	return c->parsed || fail("the server's answer is not understood");

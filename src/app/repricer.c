@@ -11,12 +11,11 @@
  * re-pricing the next one belongs to the user who has waited longest; a look at the backlog that takes more
  * than a turn goes on behind the others. */
 #include "llmlab/app/repricer.h"
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "llmlab/api/repricing_run.h"
-#include "llmlab/base/check.h"
+#include "llmlab/app/ticker.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/log.h"
 #include "llmlab/db/unpriced.h"
@@ -24,10 +23,10 @@
 
 #define ROUND_US     (250 * US_PER_MS)
 #define STATEMENT_US (30 * US_PER_SECOND)
-#define STACK_BYTES  ((size_t)2 * 1024 * 1024)
 #define IDLE_US	     (2 * US_PER_SECOND)  /* without a chunk for so long, nobody is at a re-pricing */
 #define TURN_CHUNKS  20			  /* before others have theirs */
 #define ABANDONED_US (10 * US_PER_MINUTE) /* a newer catalogue's server is gone for good */
+#define SEEN_US	     US_PER_MINUTE	  /* how often a server shows that it has its catalogue */
 #define NAME_SIZE    801		  /* 200 characters of at most 4 bytes */
 #define TASKS_MAX    512
 #define AGAIN_US     (10 * US_PER_SECOND)
@@ -58,10 +57,8 @@ struct task {
 
 struct repricer {
 	struct db_conn *db;
-	pthread_t thread;
-	pthread_mutex_t lock; /* of stopping */
-	pthread_cond_t wake;
-	bool stopping;
+	struct ticker *ticker;
+	atomic_bool stopping; /* between two chunks, too */
 	/* the thread's own from here */
 	struct task tasks[TASKS_MAX];
 	size_t n_tasks;
@@ -69,15 +66,8 @@ struct repricer {
 	int64_t holder;	  /* random: which re-pricings are in this thread's hands */
 	int64_t catalogue_number;
 	int64_t abandoned_mono_us; /* when to look for abandoned ones */
+	int64_t answered_mono_us;  /* since when the database has answered each time; 0: it has not */
 };
-
-static bool is_stopping(struct repricer *r)
-{
-	CHECK(pthread_mutex_lock(&r->lock) == 0);
-	const bool stopping = r->stopping;
-	CHECK(pthread_mutex_unlock(&r->lock) == 0);
-	return stopping;
-}
 
 /* What another try may make good. */
 static bool is_passing(enum err e)
@@ -129,7 +119,7 @@ static void give_up(struct repricer *r, const struct repricing *job, enum err e)
 static enum err turn(struct repricer *r, struct repricing *job)
 {
 	enum err e = ERR_OK;
-	for (int i = 0; i < TURN_CHUNKS && e == ERR_OK && job->state == REPRICING_RUNNING && !is_stopping(r);
+	for (int i = 0; i < TURN_CHUNKS && e == ERR_OK && job->state == REPRICING_RUNNING && !r->stopping;
 		i++)
 		e = repricing_run_chunk(r->db, job, false);
 	return e;
@@ -153,17 +143,31 @@ static bool go_on(struct repricer *r)
 	return found && e == ERR_OK;
 }
 
-/* One that was begun with a newer catalogue is its servers'. When they are gone for good (an older version
- * was put in place again), it ends: what it has done stays, and may be asked for anew by the prices of now.
- */
+/* Says that there is a server with this catalogue. False: the database has not answered for as long as
+ * servers with another one are given. */
+static bool show_oneself(struct repricer *r, int64_t now_us)
+{
+	const bool late = now_us > r->abandoned_mono_us + SEEN_US;
+	if (repricing_catalogue_seen(r->db, r->catalogue_number) != ERR_OK)
+		r->answered_mono_us = 0;
+	else if (r->answered_mono_us == 0 || late)
+		r->answered_mono_us = now_us;
+	return r->answered_mono_us != 0 && now_us - r->answered_mono_us >= ABANDONED_US;
+}
+
+/* One that was begun with a newer catalogue is its servers', also while it waits for its turn. When they are
+ * gone for good (an older version was put in place again), it ends: what it has done stays, and may be asked
+ * for anew by the prices of now. */
 static void end_abandoned(struct repricer *r)
 {
 	const int64_t now_us = clock_mono_us();
 	if (now_us < r->abandoned_mono_us)
 		return;
-	r->abandoned_mono_us = now_us + US_PER_MINUTE;
+	const bool knows = show_oneself(r, now_us);
+	r->abandoned_mono_us = now_us + SEEN_US;
 	int64_t n = 0;
-	if (repricings_fail_abandoned(r->db, ABANDONED_US, r->catalogue_number, &n) == ERR_OK && n > 0)
+	if (knows && repricings_fail_abandoned(r->db, ABANDONED_US, r->catalogue_number, &n) == ERR_OK &&
+		n > 0)
 		LOG_WARN("repricings of a newer catalogue ended", LOG_I("repricings", n));
 }
 
@@ -176,10 +180,11 @@ static bool may_be_priced(const struct unpriced_model *m, enum err *ret_err)
 	if (*ret_err != ERR_OK)
 		return false;
 	const struct catalogue *const c = catalogue_acquire();
-	const bool has = repricing_has_record(c, own, m->provider, m->model);
+	bool has = false;
+	*ret_err = repricing_has_record(c, own, m->provider, m->model, &has);
 	catalogue_release(c);
 	own_prices_release(own);
-	return has;
+	return *ret_err == ERR_OK && has;
 }
 
 /* A chunk is looked at before it is locked: what cannot be priced is not touched, and leaves no trace. */
@@ -224,7 +229,7 @@ static enum err price_backlog(
 		.holder = r->holder};
 	if (at->open)
 		job.cursor_id = at->cursor_id;
-	for (; e == ERR_OK && job.state == REPRICING_RUNNING && *chunks > 0 && !is_stopping(r); --*chunks)
+	for (; e == ERR_OK && job.state == REPRICING_RUNNING && *chunks > 0 && !r->stopping; --*chunks)
 		e = backlog_chunk(r, &job);
 	if (job.events_changed > 0)
 		LOG_INFO("backlog priced", LOG_S("provider", m->provider), LOG_S("model", m->model),
@@ -287,13 +292,13 @@ static enum err sweep(struct repricer *r, struct task *t, bool *ret_end)
 	if (e == ERR_OK && chunks > 0)
 		e = unpriced_names(r->db, t->all ? NULL : &t->user_id, t->at.begun ? &after : NULL,
 			NAMES_PAGE, &arena, &names, &n);
-	while (e == ERR_OK && done < n && chunks > 0 && !is_stopping(r)) {
+	while (e == ERR_OK && done < n && chunks > 0 && !r->stopping) {
 		move_to(&t->at, &names[done++]);
 		e = sweep_name(r, t, &chunks);
 	}
 	arena_release(&arena);
 	if (e == ERR_OK)
-		*ret_end = chunks > 0 && done == n && n < NAMES_PAGE && !is_stopping(r);
+		*ret_end = chunks > 0 && done == n && n < NAMES_PAGE && !r->stopping;
 	return e;
 }
 
@@ -343,11 +348,12 @@ static bool run_due_task(struct repricer *r)
 	return e == ERR_OK;
 }
 
-static void round_run(struct repricer *r)
+static void round_run(void *arg)
 {
+	struct repricer *const r = arg;
 	bool busy = true;
 	/* Before, there may be no tables, and nothing can be priced. */
-	while (busy && own_prices_loaded() && !is_stopping(r)) {
+	while (busy && own_prices_loaded() && !r->stopping) {
 		note_changes(r);
 		if (repricing_note_catalogue(r->db, &r->catalogue_number) != ERR_OK)
 			return;
@@ -355,49 +361,6 @@ static void round_run(struct repricer *r)
 		const bool went_on = go_on(r);
 		busy = run_due_task(r) || went_on;
 	}
-}
-
-/* True when the thread is to end. */
-static bool wait_until(struct repricer *r, int64_t mono_us)
-{
-	const struct timespec at = {
-		.tv_sec = mono_us / US_PER_SECOND, .tv_nsec = mono_us % US_PER_SECOND * 1000};
-	CHECK(pthread_mutex_lock(&r->lock) == 0);
-	int waited = 0;
-	while (!r->stopping && waited == 0)
-		waited = pthread_cond_timedwait(&r->wake, &r->lock, &at);
-	const bool stopping = r->stopping;
-	CHECK(pthread_mutex_unlock(&r->lock) == 0);
-	return stopping;
-}
-
-static void *repricer_thread(void *arg)
-{
-	struct repricer *const r = arg;
-	int64_t began_us;
-	do {
-		began_us = clock_mono_us();
-		round_run(r);
-	} while (!wait_until(r, began_us + ROUND_US));
-	return NULL;
-}
-
-static int start_thread(struct repricer *r)
-{
-	pthread_attr_t attr;
-	CHECK(pthread_attr_init(&attr) == 0);
-	CHECK(pthread_attr_setstacksize(&attr, STACK_BYTES) == 0);
-	const int failed = pthread_create(&r->thread, &attr, repricer_thread, r);
-	CHECK(pthread_attr_destroy(&attr) == 0);
-	return failed;
-}
-
-static void release(struct repricer *r)
-{
-	CHECK(pthread_cond_destroy(&r->wake) == 0);
-	CHECK(pthread_mutex_destroy(&r->lock) == 0);
-	db_conn_free(r->db);
-	free(r);
 }
 
 enum err repricer_start(const struct db_settings *db, struct repricer **ret)
@@ -409,18 +372,9 @@ enum err repricer_start(const struct db_settings *db, struct repricer **ret)
 	struct db_settings settings = *db;
 	settings.statement_us = STATEMENT_US;
 	r->db = db_conn_new(&settings);
-	if (r->db == NULL) {
+	if (r->db == NULL || ticker_start("repricer", ROUND_US, round_run, r, &r->ticker) != ERR_OK) {
+		db_conn_free(r->db);
 		free(r);
-		return ERR_NO_MEMORY;
-	}
-	pthread_condattr_t attr;
-	CHECK(pthread_condattr_init(&attr) == 0);
-	CHECK(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
-	CHECK(pthread_cond_init(&r->wake, &attr) == 0);
-	CHECK(pthread_condattr_destroy(&attr) == 0);
-	CHECK(pthread_mutex_init(&r->lock, NULL) == 0);
-	if (start_thread(r) != 0) {
-		release(r);
 		return ERR_NO_MEMORY;
 	}
 	*ret = r;
@@ -431,10 +385,8 @@ void repricer_stop(struct repricer *r)
 {
 	if (r == NULL)
 		return;
-	CHECK(pthread_mutex_lock(&r->lock) == 0);
 	r->stopping = true;
-	CHECK(pthread_cond_signal(&r->wake) == 0);
-	CHECK(pthread_mutex_unlock(&r->lock) == 0);
-	CHECK(pthread_join(r->thread, NULL) == 0);
-	release(r);
+	ticker_stop(r->ticker);
+	db_conn_free(r->db);
+	free(r);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "llmlab/auth/jwt.h"
 #include "llmlab/auth/password.h"
+#include "llmlab/base/hex.h"
 #include "llmlab/base/uuid.h"
 
 #define KEY_BYTES      32
@@ -85,8 +86,7 @@ static enum err make_key(const char *folder, const char *path, struct buf *probl
 	uint8_t raw[KEY_BYTES];
 	char text[KEY_TEXT_BYTES + 2];
 	random_bytes(raw, sizeof raw);
-	for (size_t i = 0; i < sizeof raw; i++)
-		(void)snprintf(text + 2 * i, 3, "%02x", raw[i]);
+	hex_encode(raw, sizeof raw, text);
 	text[KEY_TEXT_BYTES] = '\n';
 	char temporary[PATH_MAX];
 	(void)snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());

@@ -24,6 +24,7 @@ static int socket_family(int fd)
 {
 	struct sockaddr_storage address;
 	socklen_t n = sizeof address;
+	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.UndefReturn): getsockname() fills it */
 	return getsockname(fd, (struct sockaddr *)&address, &n) == 0 ? address.ss_family : AF_UNSPEC;
 }
 

@@ -7,7 +7,7 @@
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 
-#define STACK_BYTES (1024 * 1024)
+#define STACK_BYTES ((size_t)2 << 20)
 
 struct ticker {
 	int64_t every_us;

@@ -11,6 +11,7 @@
 #include "llmlab/db/auth_changes.h"
 #include "llmlab/db/event_retention.h"
 #include "llmlab/db/events.h"
+#include "llmlab/db/history.h"
 #include "llmlab/db/login_throttle.h"
 #include "llmlab/db/overrides.h"
 #include "llmlab/db/users.h"
@@ -72,6 +73,7 @@ static void purge(struct upkeep *u)
 		if (login_throttle_purge(u->db, &more) != ERR_OK)
 			break;
 	(void)overrides_purge(u->db);
+	(void)history_purge(u->db);
 }
 
 /* Once a minute all keys that were used since, in one statement. */

@@ -68,6 +68,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is libcurl's */
 static size_t discard(char *data, size_t size, size_t n, void *arg)
 {
 	struct webhook_request *const r = arg;
@@ -77,6 +78,7 @@ static size_t discard(char *data, size_t size, size_t n, void *arg)
 	return r->cut ? 0 : size * n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is libcurl's, too */
 static size_t count_head(char *data, size_t size, size_t n, void *arg)
 {
 	struct webhook_request *const r = arg;

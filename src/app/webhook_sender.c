@@ -21,10 +21,11 @@
 
 #define STACK_BYTES	 ((size_t)2 * 1024 * 1024)
 #define STATEMENT_US	 (10 * US_PER_SECOND)
+#define BESIDE_US	 US_PER_SECOND	   /* of a statement while receivers may be answering */
 #define POLL_US		 (500 * US_PER_MS) /* for what is due, when nothing happens */
 #define WAIT_MS		 100
 #define LOOKUP_US	 (5 * US_PER_SECOND)
-#define END_AGAIN_US	 (250 * US_PER_MS) /* noting an end once more */
+#define END_AGAIN_US	 (250 * US_PER_MS) /* asking a database that did not answer once more */
 #define UPKEEP_US	 (60 * US_PER_SECOND)
 #define SLOT_BYTES	 ((size_t)256 << 10)
 #define CLAIM_BYTES	 ((size_t)4 << 20)
@@ -39,7 +40,6 @@ struct slot {
 	struct webhook_claim claim;
 	uint64_t ticket;
 	int64_t began_mono_us; /* of the claim */
-	int64_t again_mono_us; /* when to note the end once more */
 	struct webhook_target target;
 	struct webhook_request *request;
 	struct webhook_result result;
@@ -56,8 +56,10 @@ struct webhook_sender {
 	struct slot slots[WEBHOOKS_AT_ONCE];
 	uint64_t tickets;
 	int64_t poll_mono_us, upkeep_mono_us;
-	int64_t dropped_told; /* of METRIC_WEBHOOKS_DROPPED */
-	bool secrets_sealed;  /* all with the present key, or told */
+	int64_t again_mono_us; /* the database did not answer: not before */
+	int64_t dropped_told;  /* of METRIC_WEBHOOKS_DROPPED */
+	bool secrets_sealed;   /* all with the present key, but for those that cannot be read */
+	bool secrets_told;     /* how many of these there are */
 };
 
 /* ---- how an attempt ends ---- */
@@ -69,7 +71,6 @@ static void end_with(struct slot *slot, enum webhook_end end, const char *error)
 		.give_up_us = WEBHOOK_GIVE_UP_US,
 		.duration_ms = (clock_mono_us() - slot->began_mono_us) / US_PER_MS};
 	slot->state = SLOT_ENDING;
-	slot->again_mono_us = 0;
 }
 
 static void end_retry(const struct webhook_sender *s, struct slot *slot, const char *error, int64_t asked_us)
@@ -149,18 +150,41 @@ static void tell_end(const struct slot *slot, bool failed)
 	}
 }
 
+/* This thread waits for the database and for the receivers in turn: while one of them may be answering, a
+ * database that hangs must not keep it from reading that, or what was delivered would look as if it was not.
+ * False: not asked now, because it did not answer a moment ago. */
+static bool may_ask(struct webhook_sender *s)
+{
+	bool sending = false;
+	for (size_t i = 0; i < WEBHOOKS_AT_ONCE; i++)
+		sending = sending || s->slots[i].state == SLOT_SENDING;
+	(void)db_conn_set_deadline(s->db, sending ? BESIDE_US : STATEMENT_US);
+	return clock_mono_us() >= s->again_mono_us;
+}
+
+static void did_not_answer(struct webhook_sender *s)
+{
+	s->again_mono_us = clock_mono_us() + END_AGAIN_US;
+}
+
+static enum err try_to_note(struct webhook_sender *s, const struct slot *slot, bool *ret_failed)
+{
+	if (!may_ask(s))
+		return ERR_DATABASE_UNAVAILABLE;
+	const enum err e = webhook_outbox_end(s->db, &slot->claim, &slot->result, ret_failed);
+	if (e != ERR_OK && e != ERR_NOT_FOUND)
+		did_not_answer(s);
+	return e;
+}
+
 /* A database that is away is asked again until the lease is over: then somebody else has it. */
 static void note_end(struct webhook_sender *s, struct slot *slot)
 {
-	const int64_t now_us = clock_mono_us();
-	if (now_us < slot->again_mono_us)
-		return;
 	bool failed = false;
-	const enum err e = webhook_outbox_end(s->db, &slot->claim, &slot->result, &failed);
-	if (e != ERR_OK && e != ERR_NOT_FOUND && now_us < slot->began_mono_us + WEBHOOK_LEASE_US) {
-		slot->again_mono_us = now_us + END_AGAIN_US;
+	const int64_t now_us = clock_mono_us();
+	const enum err e = try_to_note(s, slot, &failed);
+	if (e != ERR_OK && e != ERR_NOT_FOUND && now_us < slot->began_mono_us + WEBHOOK_LEASE_US)
 		return;
-	}
 	if (e == ERR_OK)
 		tell_end(slot, failed);
 	slot_free(slot);
@@ -169,16 +193,16 @@ static void note_end(struct webhook_sender *s, struct slot *slot)
 
 /* ---- sending ---- */
 
-/* The signature of the body at this moment; ERR_NOT_FOUND, ERR_SYNTAX: the secret cannot be read. */
+/* The signature of the body at this moment; ERR_NOT_FOUND, ERR_SYNTAX: the secret cannot be read.
+ * ERR_NO_MEMORY. */
 static enum err sign(const struct webhook_sender *s, const struct slot *slot, const struct buf *body,
 	char out[WEBHOOK_SIGNATURE_SIZE])
 {
 	const struct webhook_claim *const claim = &slot->claim;
 	char secret[SEAL_TEXT_MAX + 1];
-	const enum err e =
-		seal_open(s->settings.keys, &claim->user_id, &claim->webhook_id, claim->secret, secret);
+	enum err e = seal_open(s->settings.keys, &claim->user_id, &claim->webhook_id, claim->secret, secret);
 	if (e == ERR_OK)
-		webhook_sign(secret, clock_now_us() / US_PER_SECOND, buf_str(body), body->len, out);
+		e = webhook_sign(secret, clock_now_us() / US_PER_SECOND, buf_str(body), body->len, out);
 	secret_wipe(secret, sizeof secret);
 	return e;
 }
@@ -199,8 +223,9 @@ static void send_body(struct webhook_sender *s, struct slot *slot, const struct 
 	const struct buf *body)
 {
 	char signature[WEBHOOK_SIGNATURE_SIZE], id[UUID_TEXT_SIZE];
-	if (sign(s, slot, body, signature) != ERR_OK) {
-		end_retry(s, slot, "secret", 0);
+	const enum err e = sign(s, slot, body, signature);
+	if (e != ERR_OK) {
+		end_retry(s, slot, e == ERR_NO_MEMORY ? "memory" : "secret", 0);
 		return;
 	}
 	uuid_format(&slot->claim.id, id);
@@ -247,10 +272,13 @@ static void send_to(struct webhook_sender *s, struct slot *slot, const struct we
 static void send_literal(struct webhook_sender *s, struct slot *slot)
 {
 	struct webhook_addresses addresses = {.n = 0};
-	if (webhook_lookup_system(slot->target.host, slot->target.port, &addresses) == ERR_OK)
+	const enum err e = webhook_lookup_system(slot->target.host, slot->target.port, &addresses);
+	if (e == ERR_OK)
 		send_to(s, slot, &addresses);
-	else
+	else if (e == ERR_NOT_FOUND)
 		end_with(slot, WEBHOOK_END_FAILED, "address");
+	else
+		end_retry(s, slot, "dns", 0); /* without memory, say */
 }
 
 static void slot_begin(struct webhook_sender *s, struct slot *slot)
@@ -352,15 +380,19 @@ static void claim_due(struct webhook_sender *s)
 {
 	const int64_t now_us = clock_mono_us();
 	const int room = free_slots(s);
-	if (now_us < s->poll_mono_us || room == 0)
+	if (now_us < s->poll_mono_us || room == 0 || !may_ask(s))
 		return;
 	s->poll_mono_us = now_us + POLL_US;
 	struct arena arena;
 	arena_init(&arena, CLAIM_BYTES);
 	struct webhook_claim *claims = NULL;
 	size_t n = 0;
-	if (webhook_outbox_claim(s->db, room, &arena, &claims, &n) == ERR_OK)
+	const struct webhook_keys keys = {
+		.current = seal_key_id(s->settings.keys), .previous = seal_previous_key_id(s->settings.keys)};
+	if (webhook_outbox_claim(s->db, room, &keys, &arena, &claims, &n) == ERR_OK)
 		give_slots(s, claims, n, now_us);
+	else
+		did_not_answer(s);
 	arena_release(&arena);
 }
 
@@ -378,8 +410,9 @@ static bool seal_anew(struct webhook_sender *s, const struct webhook_sealed *row
 	return e == ERR_OK;
 }
 
-/* Once after each start: what the key before has sealed is sealed with the present one, so that the old key
- * can go. */
+/* What the key before has sealed is sealed with the present one, so that the old key can go: once after each
+ * start, and as long as there is a key before, because servers that have only that one go on making webhooks.
+ */
 static void seal_secrets(struct webhook_sender *s)
 {
 	struct webhook_sealed last = {0};
@@ -399,8 +432,10 @@ static void seal_secrets(struct webhook_sender *s)
 		if (e != ERR_OK)
 			return;
 	}
-	s->secrets_sealed = true;
-	if (unreadable > 0)
+	const bool told = s->secrets_told;
+	s->secrets_sealed = seal_previous_key_id(s->settings.keys) == NULL;
+	s->secrets_told = true;
+	if (unreadable > 0 && !told)
 		LOG_WARN("webhook secrets cannot be read: SECRET_KEY was changed without SECRET_KEY_PREVIOUS",
 			LOG_I("webhooks", unreadable));
 }
@@ -408,7 +443,7 @@ static void seal_secrets(struct webhook_sender *s)
 static void upkeep(struct webhook_sender *s)
 {
 	const int64_t now_us = clock_mono_us();
-	if (now_us < s->upkeep_mono_us)
+	if (now_us < s->upkeep_mono_us || !may_ask(s))
 		return;
 	s->upkeep_mono_us = now_us + UPKEEP_US;
 	if (!s->secrets_sealed)

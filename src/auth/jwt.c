@@ -18,6 +18,7 @@
 #include <string.h>
 #include "llmlab/auth/base64url.h"
 #include "llmlab/auth/password.h"
+#include "llmlab/base/calendar.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 
@@ -238,14 +239,15 @@ static bool claim_uuid(const json_t *claims, const char *name, struct uuid *ret)
 	return text != NULL && uuid_parse(text, ret) == ERR_OK;
 }
 
-/* A NumericDate (RFC 7519 section 2) as microseconds: only positive integers, in range. */
+/* A NumericDate (RFC 7519 section 2) as microseconds: only positive integers, and no later than what can be
+ * written down as a time. */
 static bool claim_time(const json_t *claims, const char *name, int64_t *ret_us)
 {
 	const json_t *v = json_object_get(claims, name);
 	if (!json_is_integer(v))
 		return false;
 	const json_int_t seconds = json_integer_value(v);
-	if (seconds <= 0 || seconds > INT64_MAX / US_PER_SECOND)
+	if (seconds <= 0 || seconds > INSTANT_MAX_US / US_PER_SECOND)
 		return false;
 	*ret_us = (int64_t)seconds * US_PER_SECOND;
 	return true;

@@ -126,8 +126,8 @@ static bool stands_for(char c, char letter)
 static uint32_t letters_of(char c)
 {
 	uint32_t letters = 0;
-	for (char letter = 'a'; letter <= 'z'; letter++)
-		letters |= (uint32_t)stands_for(c, letter) << (letter - 'a');
+	for (int i = 0; i < 26; i++)
+		letters |= (uint32_t)stands_for(c, (char)('a' + i)) << i;
 	return letters;
 }
 

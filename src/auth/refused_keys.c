@@ -50,3 +50,10 @@ void refused_keys_add(struct refused_keys *r, const uint8_t hash[32])
 	memcpy(slot_of(r, hash), hash, PIECE_BYTES);
 	CHECK(pthread_mutex_unlock(&r->lock) == 0);
 }
+
+void refused_keys_clear(struct refused_keys *r)
+{
+	CHECK(pthread_mutex_lock(&r->lock) == 0);
+	memset(r->pieces, 0, sizeof r->pieces);
+	CHECK(pthread_mutex_unlock(&r->lock) == 0);
+}

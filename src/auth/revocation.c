@@ -74,7 +74,7 @@ struct revocations *revocations_new(size_t max)
 	return r;
 }
 
-/* Frees every account that expired before now_us. */
+/* Frees every account that expired before now_us; INT64_MAX: all. */
 static void drop_expired_accounts(struct revocations *r, int64_t now_us)
 {
 	struct account *a = NULL;
@@ -82,6 +82,7 @@ static void drop_expired_accounts(struct revocations *r, int64_t now_us)
 	HASH_ITER (hh, r->accounts, a, next) {
 		if (a->expires_at_us >= now_us)
 			continue;
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): frees the table with the last */
 		HASH_DEL(r->accounts, a);
 		free(a);
 	}
@@ -95,6 +96,7 @@ static void drop_expired(struct revocations *r, int64_t now_us)
 	HASH_ITER (hh, r->table, e, next) {
 		if (e->expires_at_us >= now_us)
 			continue;
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): frees the table with the last */
 		HASH_DEL(r->table, e);
 		free(e);
 	}
@@ -107,15 +109,11 @@ void revocations_free(struct revocations *r)
 	struct entry *e = NULL;
 	struct entry *next = NULL;
 	HASH_ITER (hh, r->table, e, next) {
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): frees the table with the last */
 		HASH_DEL(r->table, e);
 		free(e);
 	}
-	struct account *a = NULL;
-	struct account *next_account = NULL;
-	HASH_ITER (hh, r->accounts, a, next_account) {
-		HASH_DEL(r->accounts, a);
-		free(a);
-	}
+	drop_expired_accounts(r, INT64_MAX);
 	CHECK(pthread_rwlock_destroy(r->lock) == 0);
 	free(r->lock);
 	free(r);
@@ -206,6 +204,14 @@ void revocations_add_account(struct revocations *r, const struct uuid *account, 
 	} else if (!add_new_account(r, &added)) {
 		r->incomplete_until_us = larger(r->incomplete_until_us, expires_at_us);
 	}
+	CHECK(pthread_rwlock_unlock(r->lock) == 0);
+}
+
+void revocations_forget_accounts(struct revocations *r)
+{
+	CHECK(pthread_rwlock_wrlock(r->lock) == 0);
+	drop_expired_accounts(r, INT64_MAX);
+	r->ever_fresh = false;
 	CHECK(pthread_rwlock_unlock(r->lock) == 0);
 }
 

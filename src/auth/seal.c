@@ -11,6 +11,7 @@
 #include <string.h>
 #include "llmlab/auth/password.h"
 #include "llmlab/base/check.h"
+#include "llmlab/base/hex.h"
 
 #define KEY_BYTES   32
 #define ID_BYTES    8
@@ -30,16 +31,6 @@ struct seal_keys {
 	bool has_previous;
 };
 
-static void to_hex(const uint8_t *bytes, size_t n, char *out)
-{
-	static const char digits[] = "0123456789abcdef";
-	for (size_t i = 0; i < n; i++) {
-		*out++ = digits[bytes[i] >> 4];
-		*out++ = digits[bytes[i] & 15];
-	}
-	*out = '\0';
-}
-
 /* HKDF without salt: the input is a uniform secret. The first bytes of the output are the public id. */
 static void derive(const char *secret, struct key *ret)
 {
@@ -53,7 +44,7 @@ static void derive(const char *secret, struct key *ret)
 	CHECK(EVP_PKEY_CTX_add1_hkdf_info(ctx, info, sizeof info - 1) == 1);
 	CHECK(EVP_PKEY_derive(ctx, out, &n) == 1 && n == sizeof out);
 	EVP_PKEY_CTX_free(ctx);
-	to_hex(out, ID_BYTES, ret->id);
+	hex_encode(out, ID_BYTES, ret->id);
 	memcpy(ret->bytes, out + ID_BYTES, KEY_BYTES);
 	secret_wipe(out, sizeof out);
 }
@@ -81,6 +72,11 @@ void seal_keys_free(struct seal_keys *k)
 const char *seal_key_id(const struct seal_keys *k)
 {
 	return k->current.id;
+}
+
+const char *seal_previous_key_id(const struct seal_keys *k)
+{
+	return k->has_previous ? k->previous.id : NULL;
 }
 
 /* What the tag also covers: whose secret it is. */
@@ -174,7 +170,7 @@ void webhook_secret_generate(char out[WEBHOOK_SECRET_SIZE])
 	secret_wipe(secret, sizeof secret);
 }
 
-void webhook_sign(
+enum err webhook_sign(
 	const char *secret, int64_t unix_s, const char *body, size_t n, char out[WEBHOOK_SIGNATURE_SIZE])
 {
 	char time[24], hex[65];
@@ -183,14 +179,16 @@ void webhook_sign(
 	const int time_len = snprintf(time, sizeof time, "%" PRId64 ".", unix_s);
 	CHECK(time_len > 0 && (size_t)time_len < sizeof time);
 	unsigned char *const text = malloc((size_t)time_len + n);
-	CHECK(text != NULL);
+	if (text == NULL)
+		return ERR_NO_MEMORY;
 	memcpy(text, time, (size_t)time_len);
 	memcpy(text + time_len, body, n);
 	CHECK(HMAC(EVP_sha256(), secret, (int)strlen(secret), text, (size_t)time_len + n, mac, &len) !=
 			NULL &&
 		len == sizeof mac);
 	free(text);
-	to_hex(mac, sizeof mac, hex);
+	hex_encode(mac, sizeof mac, hex);
 	CHECK(snprintf(out, WEBHOOK_SIGNATURE_SIZE, "t=%" PRId64 ",v1=%s", unix_s, hex) <
 		WEBHOOK_SIGNATURE_SIZE);
+	return ERR_OK;
 }

@@ -73,12 +73,28 @@ bool token_cache_find(
 	const bool found = s->n == n && CRYPTO_memcmp(s->token, token, n) == 0 && s->until_us > now_us;
 	if (found)
 		*ret = s->principal;
-	if (found && s->principal.is_api_key) {
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
+void token_cache_note_use(struct token_cache *c, const char *token, size_t n, int64_t now_us)
+{
+	if (!fits(n))
+		return;
+	pthread_mutex_lock(&c->lock);
+	struct slot *const s = slot_of(c, token, n);
+	if (s->n == n && CRYPTO_memcmp(s->token, token, n) == 0 && s->principal.is_api_key) {
 		s->used_us = now_us;
 		s->use_untold = true;
 	}
 	pthread_mutex_unlock(&c->lock);
-	return found;
+}
+
+void token_cache_clear(struct token_cache *c)
+{
+	pthread_mutex_lock(&c->lock);
+	secret_wipe(c->slots, sizeof c->slots);
+	pthread_mutex_unlock(&c->lock);
 }
 
 static int64_t kept_until(const struct principal *p, int64_t now_us)

@@ -79,8 +79,10 @@ void *arena_alloc(struct arena *a, size_t bytes)
 	struct arena_block *block = a->head;
 	if (block == NULL || block->size - block->used < need)
 		block = arena_grow(a, need);
-	if (block == NULL)
+	if (block == NULL) {
+		a->starved = true;
 		return arena_overflow(a);
+	}
 	void *const memory = block->data + block->used;
 	block->used += need;
 	a->used_bytes += need;

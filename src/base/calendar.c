@@ -1,5 +1,6 @@
 /* Civil dates, RFC 3339 texts and calendar periods. Time zones themselves are tz.c's part. */
 #include "llmlab/base/calendar.h"
+#include "llmlab/base/arena.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include <stdio.h>
@@ -261,6 +262,13 @@ void instant_format(int64_t us, char out[INSTANT_TEXT_SIZE])
 	at = put_padded(at, second_of_day % 60, 2, '.');
 	at = put_padded(at, millis ? fraction / 1000 : fraction, millis ? 3 : 6, 'Z');
 	*at = '\0';
+}
+
+const char *instant_text(int64_t us, struct arena *arena)
+{
+	char text[INSTANT_TEXT_SIZE];
+	instant_format(us, text);
+	return arena_strdup(arena, text);
 }
 
 /* ---- periods ---- */

@@ -4,7 +4,6 @@
 #include "llmlab/base/check.h"
 
 #define UINT128_MAX_VALUE (~(uint128)0)
-#define INT128_MAX_VALUE  ((int128)(UINT128_MAX_VALUE >> 1))
 #define UINT128_DIGITS	  39
 /* An exponent this large is out of range whatever the digits are: no text has as many of them. */
 #define EXPONENT_SATURATED (INT64_MAX / 4)
@@ -201,7 +200,7 @@ bool decimal_mul(int128 a, int128 b, int128 *ret)
 	const bool negative = (a < 0) != (b < 0);
 	const uint128 left = a < 0 ? -(uint128)a : (uint128)a;
 	const uint128 right = b < 0 ? -(uint128)b : (uint128)b;
-	const uint128 limit = (uint128)INT128_MAX_VALUE + (negative ? 1 : 0);
+	const uint128 limit = (uint128)DECIMAL_MAX + (negative ? 1 : 0);
 	if (left != 0 && right > limit / left)
 		return false;
 	const uint128 product = left * right;

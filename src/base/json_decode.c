@@ -8,7 +8,6 @@
 
 #define STRING_MAX_DEFAULT 8192
 #define UNKNOWN_NAME_MAX   64
-#define INT128_MAX_VALUE   ((int128)(~(uint128)0 >> 1))
 /* Below this magnitude a number is seconds, from here on milliseconds: 1e11 s is the year 5138, 1e11 ms is
  * 1973. */
 #define UNIX_SECONDS_END 100000000000
@@ -84,7 +83,7 @@ static bool integer_value(const struct decode *d, int128 *ret)
 		return true;
 	}
 	const char *const text = json_number_text(d->doc, d->value, d->p->arena);
-	return text != NULL && decimal_parse(text, strlen(text), 0, INT128_MAX_VALUE, ret) == ERR_OK;
+	return text != NULL && decimal_parse(text, strlen(text), 0, DECIMAL_MAX, ret) == ERR_OK;
 }
 
 static void decode_i64(const struct decode *d)
@@ -116,7 +115,7 @@ static int128 scaled_bound(int64_t bound, int scale)
 	int128 scaled;
 	if (decimal_mul(bound, decimal_pow10(scale), &scaled))
 		return scaled;
-	return bound < 0 ? -INT128_MAX_VALUE : INT128_MAX_VALUE;
+	return bound < 0 ? -DECIMAL_MAX : DECIMAL_MAX;
 }
 
 static void decode_decimal(const struct decode *d)
@@ -125,10 +124,10 @@ static void decode_decimal(const struct decode *d)
 	const char *const text = json_is_string(d->value) ? json_string_value(d->value)
 							  : json_number_text(d->doc, d->value, d->p->arena);
 	int128 value = 0;
-	const enum err e = text == NULL ? ERR_SYNTAX
-					: decimal_parse(text, strlen(text), scale, INT128_MAX_VALUE, &value);
+	const enum err e =
+		text == NULL ? ERR_SYNTAX : decimal_parse(text, strlen(text), scale, DECIMAL_MAX, &value);
 	const int128 lo = scaled_bound(d->field->min, scale);
-	const int128 hi = has_bounds(d->field) ? scaled_bound(d->field->max, scale) : INT128_MAX_VALUE;
+	const int128 hi = has_bounds(d->field) ? scaled_bound(d->field->max, scale) : DECIMAL_MAX;
 	if (e == ERR_SYNTAX)
 		problem_add(d->p, d->name, "must be a number or a decimal string");
 	else if (e != ERR_OK)
@@ -147,7 +146,7 @@ static void decode_decimal(const struct decode *d)
 static enum err instant_of_number(const char *text, int64_t *ret_us)
 {
 	int128 value;
-	const enum err e = decimal_parse(text, strlen(text), UNIX_SCALE, INT128_MAX_VALUE, &value);
+	const enum err e = decimal_parse(text, strlen(text), UNIX_SCALE, DECIMAL_MAX, &value);
 	if (e != ERR_OK)
 		return e;
 	const int128 limit = (int128)UNIX_SECONDS_END * decimal_pow10(UNIX_SCALE);

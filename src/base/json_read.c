@@ -465,6 +465,7 @@ const char *json_number_text(const struct json_doc *doc, const json_t *v, struct
 static void write_value(struct json_writer *w, const char *key, const struct json_doc *doc, const json_t *v,
 	struct arena *arena);
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as what was read, at most DEPTH_MAX */
 static void write_object(
 	struct json_writer *w, const struct json_doc *doc, const json_t *object, struct arena *arena)
 {
@@ -481,6 +482,7 @@ static void write_object(
 	}
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as write_object() */
 static void write_value(struct json_writer *w, const char *key, const struct json_doc *doc, const json_t *v,
 	struct arena *arena)
 {

@@ -162,6 +162,14 @@ void jw_instant(struct json_writer *w, const char *key, int64_t us)
 	jw_string(w, key, text);
 }
 
+void jw_instant_or_null(struct json_writer *w, const char *key, bool is_known, int64_t us)
+{
+	if (is_known)
+		jw_instant(w, key, us);
+	else
+		jw_null(w, key);
+}
+
 void jw_raw(struct json_writer *w, const char *key, const char *json)
 {
 	jw_begin_value(w, key);

@@ -54,7 +54,7 @@ static bool read_stat(int64_t fields[STAT_FIELDS])
 	if (at == NULL || strlen(at) < 4)
 		return false;
 	at += 2;
-	fields[0] = *at++;
+	fields[0] = (unsigned char)*at++; /* the state, a letter */
 	for (size_t i = 1; i < STAT_FIELDS; i++) {
 		char *end;
 		fields[i] = strtoll(at, &end, 10);

@@ -135,6 +135,7 @@ static enum err add_zone(const char *name, const struct tz **ret)
 		free(zone);
 		return e;
 	}
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): calloc() has put the zero behind it */
 	memcpy(zone->name, name, strlen(name));
 	zones[n_zones++] = zone;
 	*ret = zone;

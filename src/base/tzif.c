@@ -147,6 +147,7 @@ enum err tzif_parse(const unsigned char *data, size_t n, struct tzif *ret)
 	t.at = calloc(block.n_times + 1, sizeof *t.at);
 	t.offset = calloc(block.n_times + 1, sizeof *t.offset);
 	if (t.at == NULL || t.offset == NULL)
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): t has a cleanup */
 		return ERR_NO_MEMORY;
 	if (!fill_transitions(&block, &t))
 		return ERR_SYNTAX;

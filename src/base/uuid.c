@@ -1,7 +1,9 @@
 /* UUIDs and randomness. Randomness comes from getrandom(2) only; ids draw it from a small pool of each thread
  * so that an id costs no system call. What must stay secret uses random_bytes(), which never pools. */
 #include "llmlab/base/uuid.h"
+#include "llmlab/base/arena.h"
 #include "llmlab/base/check.h"
+#include "llmlab/base/hex.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -146,16 +148,11 @@ void uuid_format(const struct uuid *u, char out[UUID_TEXT_SIZE])
 	*at = '\0';
 }
 
-/* Value of a hex digit, or -1. */
-static int hex_value(char c)
+const char *uuid_text(const struct uuid *u, struct arena *arena)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+	char text[UUID_TEXT_SIZE];
+	uuid_format(u, text);
+	return arena_strdup(arena, text);
 }
 
 enum err uuid_parse(const char *text, struct uuid *ret)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "llmlab/base/check.h"
+#include "llmlab/core/estimate.h"
 #include "stable_id.h"
 
 #define WINDOW		ANOMALY_HISTORY_DAYS
@@ -22,7 +23,6 @@
 #define EXPLAINED	0.8 /* of an excess: the same thing */
 #define STEP_DAYS	7   /* without anything unusual: the step is over */
 #define STEP_AGAIN	2.0 /* an hour is told again within a day from this multiple of the excess */
-#define USD_MAX		1e20
 /* 0.6745 of Iglewicz and Hoaglin: what makes a MAD comparable with a standard deviation. */
 #define Z_SCALE 0.6745
 
@@ -42,21 +42,9 @@ static enum anomaly_severity severity_of(double score)
 	return score < 20 ? ANOMALY_HIGH : ANOMALY_CRITICAL;
 }
 
-static double as_double(struct money m)
-{
-	return (double)m.atto / 1e18;
-}
-
 static double square(double x)
 {
 	return x * x;
-}
-
-/* In whole millionths of a USD; what does not fit is as much as fits, which is more than any cost. */
-static struct money estimate(double value)
-{
-	const double bounded = fmin(fmax(value, 0), USD_MAX);
-	return (struct money){(int128)(bounded * 1e6 + 0.5) * decimal_pow10(MONEY_SCALE - 6)};
 }
 
 /* ---- medians ---- */
@@ -149,7 +137,8 @@ static double weekday_median(const struct past *p, size_t from)
 static void weekdays_of(const struct past *p, double level, double weekdays[7])
 {
 	for (size_t i = 0; i < 7; i++) {
-		const double weeks = (double)(p->n / 7);
+		const size_t whole_weeks = p->n / 7;
+		const double weeks = (double)whole_weeks;
 		weekdays[i] =
 			p->n < WEEKLY_MIN ? level : (weeks * weekday_median(p, i) + level) / (weeks + 1);
 	}
@@ -297,23 +286,40 @@ static struct finding *findings_add(struct findings *f)
 	return &f->rows[f->n++];
 }
 
+/* What a bucket is expected to cost. */
+struct expectation {
+	struct money expected, lower, upper;
+};
+
+/* False when it does not fit, which is more than any cost. */
+static bool expectation_of(const struct baseline *b, struct expectation *ret)
+{
+	struct expectation e;
+	if (!money_of_estimate(square(b->upper), &e.upper) ||
+		!money_of_estimate(square(b->expected), &e.expected) ||
+		!money_of_estimate(square(lower_of(b)), &e.lower))
+		return false;
+	*ret = e;
+	return true;
+}
+
 /* False without memory. */
 static bool add_finding(const struct anomaly_input *in, size_t series, size_t bucket,
-	const struct baseline *b, bool told, struct findings *f)
+	const struct baseline *b, const struct expectation *e, bool told, struct findings *f)
 {
 	struct finding *const row = findings_add(f);
 	if (row == NULL)
 		return false;
 	const struct money cost = in->series[series].costs[bucket];
-	const double above = as_double(cost) - square(b->expected);
-	const double score = Z_SCALE * (sqrt(as_double(cost)) - b->expected) / b->deviation;
+	const double above = money_as_double(cost) - square(b->expected);
+	const double score = Z_SCALE * (sqrt(money_as_double(cost)) - b->expected) / b->deviation;
 	*row = (struct finding){.excess = above, .told = told};
 	row->a = (struct anomaly){.series = series,
 		.bucket = bucket,
 		.cost = cost,
-		.expected = estimate(square(b->expected)),
-		.lower = estimate(square(lower_of(b))),
-		.upper = estimate(square(b->upper)),
+		.expected = e->expected,
+		.lower = e->lower,
+		.upper = e->upper,
 		.score = score,
 		.severity = severity_of(score)};
 	return true;
@@ -325,13 +331,13 @@ static bool is_usual_weekday(const struct past *p, double root)
 }
 
 static bool is_unusual(
-	const struct anomaly_input *in, const struct past *p, const struct baseline *b, struct money cost)
+	const struct anomaly_input *in, const struct past *p, const struct expectation *e, struct money cost)
 {
-	if (money_compare(cost, estimate(square(b->upper))) <= 0)
+	if (money_compare(cost, e->upper) <= 0)
 		return false;
-	if (is_usual_weekday(p, sqrt(as_double(cost))))
+	if (is_usual_weekday(p, sqrt(money_as_double(cost))))
 		return false;
-	const int128 excess = cost.atto - estimate(square(b->expected)).atto;
+	const int128 excess = cost.atto - e->expected.atto;
 	return excess > 0 && excess >= in->minimum.atto;
 }
 
@@ -355,7 +361,8 @@ static bool find_in_series(
 		struct baseline b;
 		if (!find_baseline(&p, in->threshold, &b))
 			continue;
-		if (!is_unusual(in, &p, &b, in->series[series].costs[i])) {
+		struct expectation e;
+		if (!expectation_of(&b, &e) || !is_unusual(in, &p, &e, in->series[series].costs[i])) {
 			if (step_ends(in, &step, &b, roots[i]))
 				step.n = 0;
 			continue;
@@ -365,7 +372,7 @@ static bool find_in_series(
 			step = (struct step){
 				.told_bucket = i, .told_excess = square(roots[i]) - square(b.expected)};
 		step_add(&step, &b, i, roots[i]);
-		if (i >= in->report_from && !add_finding(in, series, i, &b, !holds, f))
+		if (i >= in->report_from && !add_finding(in, series, i, &b, &e, !holds, f))
 			return false;
 	}
 	return true;
@@ -555,7 +562,7 @@ enum err anomaly_find(
 		return ERR_NO_MEMORY;
 	for (size_t i = 0; i < in->n_series; i++) {
 		for (size_t d = 0; d < in->n_buckets; d++)
-			roots[d] = sqrt(as_double(in->series[i].costs[d]));
+			roots[d] = sqrt(money_as_double(in->series[i].costs[d]));
 		if (!find_in_series(in, i, roots, &f))
 			return ERR_NO_MEMORY;
 	}

@@ -53,6 +53,7 @@ static bool holds_suffix(const char *suffix, const char *name)
 	return length >= n && memcmp(name + length - n, suffix, n) == 0;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the rule, at most RULE_DEPTH_MAX */
 static bool holds_all(const struct match_rule *r, const char *name)
 {
 	for (size_t i = 0; i < r->n_rules; i++) {
@@ -62,6 +63,7 @@ static bool holds_all(const struct match_rule *r, const char *name)
 	return true;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as holds_all() */
 bool match_rule_holds(const struct match_rule *r, const char *name)
 {
 	switch (r->kind) {
@@ -83,6 +85,7 @@ bool match_rule_holds(const struct match_rule *r, const char *name)
 	return false;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as holds_all(), too */
 const struct match_rule *match_first(const struct match_rule *rules, size_t n, const char *name)
 {
 	for (size_t i = 0; i < n; i++) {

@@ -6,7 +6,6 @@
 #include "llmlab/base/check.h"
 #include "llmlab/core/price.h"
 
-#define ATTO_PER_LINE	 1000	 /* tokens x 10^-9 USD per 10^6 tokens = 10^-15 USD = 1,000 atto-USD */
 #define ATTO_PER_REQUEST 1000000 /* x 10^-9 USD per 1,000 calls = 10^-12 USD a call */
 #define SHARE_BITS	 31	 /* of part and whole when a share is worked out */
 
@@ -93,7 +92,7 @@ static bool charge(const int64_t tokens[MIX_PARTS], const struct mix_prices *p, 
 	for (int i = 0; i < MIX_PARTS; i++)
 		if (!decimal_add(sum, (int128)tokens[i] * p->of[i], &sum))
 			return false;
-	return decimal_mul(sum, ATTO_PER_LINE, &ret->atto);
+	return decimal_mul(sum, MIX_ATTO_PER_LINE, &ret->atto);
 }
 
 /* ---- every price that a call of the mix may have had ---- */

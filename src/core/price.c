@@ -155,7 +155,7 @@ struct price_match price_find_own(const struct catalogue *c, const struct price_
 	const bool starved = match_starved() || m.starved;
 	*ret_own = own != NULL && !starved;
 	if (starved)
-		return (struct price_match){.starved = true};
+		return price_match_starved();
 	return own != NULL ? (struct price_match){.provider = m.provider, .record = own} : m;
 }
 

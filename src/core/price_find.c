@@ -49,6 +49,7 @@ static const struct provider *provider_by_id_rules(const struct catalogue *c, co
 {
 	for (size_t i = 0; i < c->n_providers; i++) {
 		const struct provider *const p = &c->providers[i];
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): no providers, no turn */
 		if (match_first(p->id_rules, p->n_id_rules, name) != NULL)
 			return p;
 	}
@@ -173,12 +174,27 @@ static struct price_match find(
 	return m;
 }
 
+static _Thread_local bool starved;
+
+struct price_match price_match_starved(void)
+{
+	starved = true;
+	return (struct price_match){.starved = true};
+}
+
+bool price_find_starved(void)
+{
+	const bool was = starved;
+	starved = false;
+	return was;
+}
+
 static struct price_match find_or_starve(
 	const struct catalogue *c, const char *provider_text, const char *model, const char *base_url)
 {
 	(void)match_starved();
 	const struct price_match m = find(c, provider_text, model, base_url);
-	return match_starved() ? (struct price_match){.starved = true} : m;
+	return match_starved() ? price_match_starved() : m;
 }
 
 /* Appends the text and a separator that no name holds; false when there is no room left. */

@@ -178,6 +178,7 @@ static enum err make_row(struct work *w, size_t usage, struct simulation_row *ro
 enum err simulation_run(
 	const struct simulation_input *in, struct arena *arena, struct simulation *ret, struct problem *p)
 {
+	(void)price_find_starved();
 	struct work w = {.in = in, .arena = arena, .problem = p};
 	struct simulation s = {.n = in->n_models};
 	s.rows = arena_array(arena, in->n_models, sizeof(*s.rows));
@@ -193,7 +194,7 @@ enum err simulation_run(
 	for (size_t i = 0; i < in->n_changes; i++)
 		if (!w.applied[i])
 			refuse(&w, i, "model", "was not called in this range");
-	if (arena_overflowed(arena))
+	if (price_find_starved() || arena_overflowed(arena))
 		return ERR_NO_MEMORY;
 	if (!problem_none(p))
 		return p->code;

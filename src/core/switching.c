@@ -45,18 +45,6 @@ const char *switching_kind_name(enum switching_kind k)
 
 /* ---- amounts ---- */
 
-int128 switching_per_call(struct money amount, int64_t calls)
-{
-	CHECK(calls > 0 && amount.atto >= 0);
-	const int128 divisor = (int128)calls * decimal_pow10(MONEY_SCALE - SWITCHING_CALL_SCALE);
-	const int128 quotient = amount.atto / divisor;
-	const int128 rest = amount.atto % divisor;
-	const int128 other = divisor - rest; /* compared instead of 2 x rest, which might not fit */
-	if (rest > other || (rest == other && quotient % 2 == 1))
-		return quotient + 1;
-	return quotient;
-}
-
 bool switching_monthly(struct money amount, int32_t period_days, struct money *ret)
 {
 	CHECK(period_days > 0);
@@ -404,8 +392,8 @@ static bool suggest(const struct row *w, enum switching_kind kind, struct arena 
 		.suggested_model = best.record->model,
 		.current = w->current,
 		.suggested = best.record,
-		.current_cost_per_call = switching_per_call(w->now, u->calls),
-		.suggested_cost_per_call = switching_per_call(best.cost.expected, u->calls),
+		.current_cost_per_call = money_average(w->now, u->calls),
+		.suggested_cost_per_call = money_average(best.cost.expected, u->calls),
 		.saved = saved,
 		.use_case = use_case_of(u)};
 	if (!switching_monthly(s.saved, w->in->period_days, &s.monthly_savings))
@@ -534,6 +522,7 @@ static const struct ranked *rank_rows(const struct switching_input *in, struct a
 enum err switching_find(const struct switching_input *in, struct arena *arena, struct switching **ret,
 	size_t *ret_n, struct money *ret_total)
 {
+	(void)price_find_starved();
 	size_t n_rows = 0;
 	const struct ranked *const ranked = rank_rows(in, arena, &n_rows);
 	struct switching *rows = arena_array(arena, SWITCHING_KINDS * n_rows, sizeof(*rows));
@@ -548,7 +537,7 @@ enum err switching_find(const struct switching_input *in, struct arena *arena, s
 			if (rows[k].counted && !money_add(total, rows[k].monthly_savings, &total))
 				return ERR_RANGE;
 	}
-	if (arena_overflowed(arena))
+	if (price_find_starved() || arena_overflowed(arena))
 		return ERR_NO_MEMORY;
 	if (n > 0)
 		qsort(rows, n, sizeof(*rows), compare_savings);

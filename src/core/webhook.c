@@ -19,12 +19,6 @@ const char *webhook_event_name(enum webhook_event e)
 	return EVENT_NAMES[e];
 }
 
-const char *webhook_format_name(enum webhook_format f)
-{
-	CHECK((size_t)f < WEBHOOK_FORMATS);
-	return FORMAT_NAMES[f];
-}
-
 enum err webhook_format_parse(const char *name, enum webhook_format *ret)
 {
 	for (size_t f = 0; f < WEBHOOK_FORMATS; f++) {

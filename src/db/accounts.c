@@ -63,6 +63,13 @@ static const struct db_stmt MARK = {"accounts_mark",
 	" hooks AS (DELETE FROM webhooks WHERE user_id IN (SELECT id FROM gone)),"
 	" limits AS (DELETE FROM budgets WHERE user_id IN (SELECT id FROM gone))" SET_GONE};
 
+/* Before that: nobody is at the account, then nobody at its keys, in the order of those who note their uses.
+ */
+static const struct db_stmt HOLD_USER = {
+	"accounts_hold_user", "SELECT id FROM users WHERE id = $1 FOR UPDATE"};
+static const struct db_stmt HOLD_KEYS = {
+	"accounts_hold_keys", "SELECT id FROM api_keys WHERE user_id = $1 ORDER BY user_id, id FOR UPDATE"};
+
 /* One server at a time. */
 static const struct db_stmt NEXT_MARKED = {"accounts_next_marked",
 	"SELECT id FROM users WHERE deleted_at IS NOT NULL"
@@ -105,8 +112,6 @@ static enum err run(struct db_conn *c, const struct db_stmt *stmt, const struct 
 		db_param_text(&p, d->password_hash);
 	if (stmt == &IS_SMALL)
 		db_param_i64(&p, d->small_rows);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	return db_run(c, stmt, &p, ret);
 }
 
@@ -148,6 +153,19 @@ static enum err delete_if_small(struct db_conn *c, struct deletion *d, bool *ret
 	return ERR_OK;
 }
 
+/* Body of a transaction. */
+static enum err mark(struct db_conn *c, void *arg)
+{
+	const struct deletion *const d = arg;
+	enum err e = run(c, &HOLD_USER, d, NULL);
+	if (e == ERR_OK)
+		e = run(c, &HOLD_KEYS, d, NULL);
+	PGresult *marked SCOPE_RESULT = NULL;
+	if (e == ERR_OK)
+		e = run(c, &MARK, d, &marked);
+	return e == ERR_OK && db_rows(marked) == 0 ? ERR_NOT_FOUND : e;
+}
+
 enum err accounts_delete(
 	struct db_conn *c, const struct uuid *id, const char *password_hash, int small_rows, bool *ret_gone)
 {
@@ -155,12 +173,8 @@ enum err accounts_delete(
 	bool gone = false;
 	const int64_t deadline_us = db_conn_set_deadline(c, DELETE_US);
 	enum err e = delete_if_small(c, &d, &gone);
-	if (e == ERR_OK && !gone) {
-		PGresult *marked SCOPE_RESULT = NULL;
-		e = run(c, &MARK, &d, &marked);
-		if (e == ERR_OK && db_rows(marked) == 0)
-			e = ERR_NOT_FOUND;
-	}
+	if (e == ERR_OK && !gone)
+		e = db_transaction(c, mark, &d);
 	(void)db_conn_set_deadline(c, deadline_us);
 	if (e == ERR_OK)
 		*ret_gone = gone;

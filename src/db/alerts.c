@@ -9,8 +9,7 @@
 #include "llmlab/db/webhooks.h"
 #include "scope.h"
 
-#define USERS_BYTES   ((size_t)1 << 20)
-#define MONEY_ABS_MAX ((int128)(~(uint128)0 >> 1))
+#define USERS_BYTES ((size_t)1 << 20)
 
 static const char *const KINDS[] = {
 	[ALERT_BUDGET_THRESHOLD] = "budget.threshold", [ALERT_MODEL_UNPRICED] = "model.unpriced"};
@@ -83,13 +82,6 @@ static const struct db_stmt PURGE = {"alerts_purge",
 	" AND created_at < now() - interval '400 days' ORDER BY created_at LIMIT 10000 FOR UPDATE SKIP "
 	"LOCKED)"};
 
-static const char *uuid_text(const struct uuid *u, struct arena *arena)
-{
-	char text[UUID_TEXT_SIZE];
-	uuid_format(u, text);
-	return arena_strdup(arena, text);
-}
-
 static const char *date_text(int32_t day, struct arena *arena)
 {
 	char text[DATE_TEXT_SIZE];
@@ -120,8 +112,6 @@ enum err alerts_missing(
 	db_param_text_array(&p, budgets, n);
 	db_param_text_array(&p, days, n);
 	db_param_i64_array(&p, thresholds, n);
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &MISSING, &p, &r);
 	if (e != ERR_OK)
@@ -209,8 +199,6 @@ enum err alerts_unpriced(struct db_conn *c, const struct uuid *user_ids, size_t 
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_text_array(&p, users, n);
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &UNPRICED, &p, &r);
 	if (e != ERR_OK)
@@ -237,8 +225,6 @@ enum err alerts_users(
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, after);
 	db_param_i64(&p, (int64_t)limit);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &USERS, &p, &r);
 	if (e != ERR_OK)
@@ -271,9 +257,8 @@ enum {
 /* What only alerts of budgets have. ERR_RANGE: the spend does not fit. */
 static enum err read_budget(const PGresult *r, int row, struct alert *a)
 {
-	const char *const spend = db_text(r, row, COLUMN_SPEND);
-	CHECK(spend != NULL);
-	if (decimal_parse(spend, strlen(spend), MONEY_SCALE, MONEY_ABS_MAX, &a->spend.atto) != ERR_OK)
+	CHECK(!db_is_null(r, row, COLUMN_SPEND));
+	if (db_sum(r, row, COLUMN_SPEND, &a->spend) != ERR_OK)
 		return ERR_RANGE;
 	a->budget_id = db_uuid(r, row, COLUMN_BUDGET);
 	CHECK(calendar_parse_date(db_text(r, row, COLUMN_DAY), &a->period_day) == ERR_OK);
@@ -315,8 +300,6 @@ enum err alerts_list(struct db_conn *c, const struct uuid *user_id, const struct
 		db_param_text(&p, NULL);
 	db_param_uuid(&p, f->budget_id);
 	db_param_i64(&p, f->limit);
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	enum err e = db_run(c, &LIST, &p, &r);
 	if (e != ERR_OK)
@@ -343,14 +326,10 @@ enum err alerts_acknowledge(struct db_conn *c, const struct uuid *user_id, const
 	db_params_init(&p, arena);
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, id);
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
-	enum err e = db_run(c, &ACKNOWLEDGE, &p, &r);
+	enum err e = db_run_row(c, &ACKNOWLEDGE, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	struct alert found;
 	e = read_alert(r, 0, user_id, arena, &found);
 	if (e != ERR_OK || arena_overflowed(arena))

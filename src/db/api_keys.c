@@ -4,16 +4,15 @@
 
 #include <stdio.h>
 
+#include "llmlab/base/calendar.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/base/hex.h"
+#include "llmlab/db/users.h"
 #include "scope.h"
 
 #define PARAMS_BYTES	(64 << 10)
 #define USES_BYTES	((size_t)2 << 20)
 #define HASH_TEXT_BYTES 65
-
-/* Holding the user's row puts a user's changes in an order: the count below is true. */
-static const struct db_stmt LOCK_USER = {
-	"api_keys_lock_user", "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"};
 
 static const struct db_stmt COUNT = {"api_keys_count", "SELECT count(*) FROM api_keys WHERE user_id = $1"};
 
@@ -25,6 +24,7 @@ static const struct db_stmt LIST = {"api_keys_list",
 	"SELECT id, name, scope, prefix, created_at, expires_at, last_used_at FROM api_keys"
 	" WHERE user_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3::integer"};
 
+/* Under users_lock(): an account's deletion holds the user's row before his keys. */
 static const struct db_stmt DELETE_ONE = {"api_keys_delete",
 	"WITH gone AS (DELETE FROM api_keys WHERE user_id = $1 AND id = $2 RETURNING user_id),"
 	" changed AS (UPDATE users SET key_generation = key_generation + 1 WHERE id IN (SELECT user_id FROM "
@@ -53,12 +53,9 @@ static const struct db_stmt NOTE_USES = {"api_keys_note_uses",
 
 static const char *hash_text(struct arena *arena, const uint8_t hash[32])
 {
-	static const char digits[] = "0123456789abcdef";
 	char *const text = arena_alloc(arena, HASH_TEXT_BYTES);
-	for (size_t i = 0; text != NULL && i < 32; i++) {
-		text[2 * i] = digits[hash[i] >> 4];
-		text[2 * i + 1] = digits[hash[i] & 15];
-	}
+	if (text != NULL)
+		hex_encode(hash, 32, text);
 	return text;
 }
 
@@ -72,15 +69,12 @@ struct addition {
 
 static enum err check_room(struct db_conn *c, const struct addition *a)
 {
+	enum err e = users_lock(c, a->user_id);
+	if (e != ERR_OK)
+		return e;
 	struct db_params p;
 	db_params_init(&p, a->arena);
 	db_param_uuid(&p, a->user_id);
-	PGresult *locked SCOPE_RESULT = NULL;
-	enum err e = db_run(c, &LOCK_USER, &p, &locked);
-	if (e != ERR_OK)
-		return e;
-	if (db_rows(locked) == 0)
-		return ERR_NOT_FOUND;
 	PGresult *r SCOPE_RESULT = NULL;
 	e = db_run(c, &COUNT, &p, &r);
 	if (e != ERR_OK)
@@ -107,8 +101,6 @@ static enum err insert(struct db_conn *c, void *arg)
 		db_param_text(&p, NULL);
 	else
 		db_param_instant(&p, a->key->expires_at_us);
-	if (arena_overflowed(a->arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	e = db_run(c, &INSERT, &p, &r);
 	if (e == ERR_OK)
@@ -159,25 +151,40 @@ enum err api_keys_list_of_user(struct db_conn *c, const struct uuid *user_id, co
 	return ERR_OK;
 }
 
+struct removal {
+	const struct uuid *user_id, *id;
+	struct arena *arena;
+	int64_t generation;
+};
+
+/* Body of a transaction. */
+static enum err delete_one(struct db_conn *c, void *arg)
+{
+	struct removal *const k = arg;
+	enum err e = users_lock(c, k->user_id);
+	if (e != ERR_OK)
+		return e;
+	struct db_params p;
+	db_params_init(&p, k->arena);
+	db_param_uuid(&p, k->user_id);
+	db_param_uuid(&p, k->id);
+	PGresult *r SCOPE_RESULT = NULL;
+	e = db_run_row(c, &DELETE_ONE, &p, &r);
+	if (e == ERR_OK)
+		k->generation = db_i64(r, 0, 0);
+	return e;
+}
+
 enum err api_keys_delete_one(
 	struct db_conn *c, const struct uuid *user_id, const struct uuid *id, int64_t *ret_generation)
 {
 	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, PARAMS_BYTES);
-	struct db_params p;
-	db_params_init(&p, &arena);
-	db_param_uuid(&p, user_id);
-	db_param_uuid(&p, id);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
-	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &DELETE_ONE, &p, &r);
-	if (e != ERR_OK)
-		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
-	*ret_generation = db_i64(r, 0, 0);
-	return ERR_OK;
+	struct removal k = {.user_id = user_id, .id = id, .arena = &arena};
+	const enum err e = db_transaction(c, delete_one, &k);
+	if (e == ERR_OK)
+		*ret_generation = k.generation;
+	return e;
 }
 
 static enum err note_use_now(struct db_conn *c, const struct api_key_owner *owner, int64_t now_us)
@@ -193,14 +200,10 @@ enum err api_keys_find(struct db_conn *c, const uint8_t hash[32], struct api_key
 	struct db_params p;
 	db_params_init(&p, &arena);
 	db_param_text(&p, hash_text(&arena, hash));
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &FIND, &p, &r);
+	const enum err e = db_run_row(c, &FIND, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	struct api_key_owner owner = {.user_id = db_uuid(r, 0, 0),
 		.key_id = db_uuid(r, 0, 1),
 		.expires_at_us = db_is_null(r, 0, 3) ? INT64_MAX : db_instant(r, 0, 3),
@@ -211,22 +214,6 @@ enum err api_keys_find(struct db_conn *c, const uint8_t hash[32], struct api_key
 		(void)note_use_now(c, &owner, clock_now_us());
 	*ret = owner;
 	return ERR_OK;
-}
-
-static const char *instant_text(struct arena *arena, int64_t us)
-{
-	struct db_params p;
-	db_params_init(&p, arena);
-	db_param_instant(&p, us);
-	return p.values[0];
-}
-
-static const char *uuid_text(struct arena *arena, const struct uuid *id)
-{
-	struct db_params p;
-	db_params_init(&p, arena);
-	db_param_uuid(&p, id);
-	return p.values[0];
 }
 
 enum err api_keys_note_uses(struct db_conn *c, const struct api_key_use *uses, size_t n)
@@ -240,15 +227,13 @@ enum err api_keys_note_uses(struct db_conn *c, const struct api_key_use *uses, s
 	if (arena_overflowed(&arena))
 		return ERR_NO_MEMORY;
 	for (size_t i = 0; i < n; i++) {
-		texts[0][i] = uuid_text(&arena, &uses[i].user_id);
-		texts[1][i] = uuid_text(&arena, &uses[i].key_id);
-		texts[2][i] = instant_text(&arena, uses[i].at_us);
+		texts[0][i] = uuid_text(&uses[i].user_id, &arena);
+		texts[1][i] = uuid_text(&uses[i].key_id, &arena);
+		texts[2][i] = instant_text(uses[i].at_us, &arena);
 	}
 	struct db_params p;
 	db_params_init(&p, &arena);
 	for (size_t i = 0; i < 3; i++)
 		db_param_text_array(&p, texts[i], n);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	return db_run(c, &NOTE_USES, &p, NULL);
 }

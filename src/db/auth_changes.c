@@ -50,8 +50,6 @@ static enum err read_page(struct db_conn *c, struct place *place,
 	db_params_init(&p, &arena);
 	db_param_text(&p, arena_printf(&arena, "%" PRIu64, place->xid));
 	db_param_uuid(&p, &place->account);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &CHANGED, &p, &r);
 	if (e != ERR_OK)

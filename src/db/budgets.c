@@ -8,16 +8,12 @@
 
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/core/tag.h"
+#include "llmlab/db/users.h"
 #include "scope.h"
 
 #define PARAMS_BYTES (64 << 10)
 #define QUARTER_US   (15 * US_PER_MINUTE)
-#define SUM_ABS_MAX  ((int128)(~(uint128)0 >> 1))
-
-/* Holding the user's row makes the count below true when two requests create at once. It does not block the
- * writer of events: their foreign keys take a weaker lock. */
-static const struct db_stmt LOCK_USER = {
-	"budgets_lock_user", "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE"};
 
 /* No row: the user has 200 others (BUDGETS_PER_USER_MAX). An existing budget may always be changed. */
 static const struct db_stmt UPSERT = {"budgets_upsert",
@@ -188,20 +184,14 @@ struct upsert {
 static enum err upsert(struct db_conn *c, void *arg)
 {
 	struct upsert *u = arg;
-	struct db_params user;
-	db_params_init(&user, u->arena);
-	db_param_uuid(&user, u->user_id);
 	struct db_params p;
 	db_params_init(&p, u->arena);
 	enum err e = params_budget(&p, u->user_id, u->b);
 	if (e != ERR_OK)
 		return e;
-	PGresult *locked SCOPE_RESULT = NULL;
-	e = db_run(c, &LOCK_USER, &user, &locked);
+	e = users_lock(c, u->user_id);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(locked) == 0)
-		return ERR_NOT_FOUND;
 	PGresult *r SCOPE_RESULT = NULL;
 	e = db_run(c, &UPSERT, &p, &r);
 	if (e != ERR_OK)
@@ -354,13 +344,6 @@ enum err budgets_of_call(struct db_conn *c, const struct uuid *user_id, const st
 	return run_list(c, hold ? &HOLD_OF_CALL : &READ_OF_CALL, &p, arena, ret, ret_n);
 }
 
-static const char *uuid_text(const struct uuid *u, struct arena *arena)
-{
-	char text[UUID_TEXT_SIZE];
-	uuid_format(u, text);
-	return arena_strdup(arena, text);
-}
-
 enum err budgets_of_users(struct db_conn *c, const struct uuid *user_ids, size_t n, struct arena *arena,
 	struct user_budget **ret, size_t *ret_n)
 {
@@ -372,8 +355,6 @@ enum err budgets_of_users(struct db_conn *c, const struct uuid *user_ids, size_t
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_text_array(&p, texts, n);
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &OF_USERS, &p, &r);
 	if (e != ERR_OK)
@@ -393,13 +374,6 @@ enum err budgets_of_users(struct db_conn *c, const struct uuid *user_ids, size_t
 }
 
 /* ---- what is spent ---- */
-
-static const char *instant_text(int64_t us, struct arena *arena)
-{
-	char text[INSTANT_TEXT_SIZE];
-	instant_format(us, text);
-	return arena_strdup(arena, text);
-}
 
 /* The different spans of time that windows are about, column by column. */
 struct spans {
@@ -463,9 +437,26 @@ static size_t span_of(struct spans *s, const struct budget_window *w, struct are
 	return s->n - 1;
 }
 
+struct usage_filter budgets_filter(const char *dimension, const char *value)
+{
+	const char *const tag_key = tag_key_of(dimension);
+	if (tag_key != NULL)
+		return (struct usage_filter){.tag_key = tag_key, .tag_value = value};
+	struct usage_filter f = {.provider = NULL};
+	if (strcmp(dimension, "provider") == 0)
+		f.provider = value;
+	else if (strcmp(dimension, "model") == 0)
+		f.model = value;
+	else if (strcmp(dimension, "project") == 0)
+		f.project = value;
+	else if (strcmp(dimension, "customer") == 0)
+		f.customer = value;
+	return f;
+}
+
 static bool is_of_sets(const struct budget_window *w)
 {
-	return strcmp(w->scope_dimension, "customer") == 0 || strncmp(w->scope_dimension, "tag.", 4) == 0;
+	return strcmp(w->scope_dimension, "customer") == 0 || tag_key_of(w->scope_dimension) != NULL;
 }
 
 /* ERR_RANGE, ERR_NO_MEMORY. */
@@ -502,15 +493,6 @@ static enum err params_windows(
 	return arena_overflowed(arena) ? ERR_NO_MEMORY : ERR_OK;
 }
 
-/* A sum may be larger than any one amount: ERR_RANGE where 128 bits do not hold it. */
-static enum err read_sum(const PGresult *r, int row, int column, struct money *ret)
-{
-	const char *const text = db_text(r, row, column);
-	CHECK(text != NULL);
-	const enum err e = decimal_parse(text, strlen(text), MONEY_SCALE, SUM_ABS_MAX, &ret->atto);
-	return e == ERR_OK ? ERR_OK : ERR_RANGE;
-}
-
 enum err budgets_spend(struct db_conn *c, struct budget_window *windows, size_t n, struct arena *arena)
 {
 	if (n == 0)
@@ -525,10 +507,10 @@ enum err budgets_spend(struct db_conn *c, struct budget_window *windows, size_t 
 	CHECK((size_t)db_rows(r) == n);
 	for (size_t i = 0; e == ERR_OK && i < n; i++) {
 		struct budget_window *const w = &windows[i];
-		e = read_sum(r, (int)i, 0, &w->spent);
+		e = db_sum(r, (int)i, 0, &w->spent);
 		w->unpriced_calls = db_i64(r, (int)i, 1);
 		if (e == ERR_OK)
-			e = read_sum(r, (int)i, 2, &w->reserved);
+			e = db_sum(r, (int)i, 2, &w->reserved);
 	}
 	return e;
 }
@@ -540,14 +522,10 @@ enum err budgets_first_spend(struct db_conn *c, const struct uuid *user_id, int6
 	struct db_params p;
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, user_id);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &FIRST_SPEND, &p, &r);
+	const enum err e = db_run_row(c, &FIRST_SPEND, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	*ret_us = db_instant(r, 0, 0);
 	return ERR_OK;
 }
@@ -560,11 +538,5 @@ enum err budgets_delete(struct db_conn *c, const struct uuid *user_id, const str
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, id);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
-	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &DELETE_ONE, &p, &r);
-	if (e != ERR_OK)
-		return e;
-	return db_rows(r) == 1 ? ERR_OK : ERR_NOT_FOUND;
+	return db_run_row(c, &DELETE_ONE, &p, NULL);
 }

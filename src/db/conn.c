@@ -39,6 +39,7 @@
 #define BACKOFF_MAX_US		   (1 * US_PER_SECOND)
 #define GATE_US			   (100 * US_PER_MS)
 #define LOOK_US			   (200 * US_PER_MS) /* whether the process is to end, while a call waits */
+#define CONNECT_MIN_US		   (100 * US_PER_MS)
 #define IDLE_IN_TRANSACTION_MIN_US (10 * US_PER_SECOND)
 #define TRANSACTION_ATTEMPTS	   3
 #define COPY_CHUNK_BYTES	   (256 * 1024)
@@ -54,6 +55,7 @@ struct db_conn {
 	struct db_settings settings;
 	bool pooled;		     /* a transaction is all that one session is ours for */
 	int64_t statement_us;	     /* deadline of one call */
+	int64_t waited_us;	     /* by whom the calls are for, before */
 	int64_t server_statement_us; /* the one the server was told */
 	int64_t deadline_us;	     /* monotonic end of the call that runs */
 	PGconn *pg;		     /* owned; NULL while not connected */
@@ -93,6 +95,7 @@ static void forget_prepared(struct db_conn *c)
 {
 	struct prepared *p, *next;
 	HASH_ITER (hh, c->prepared, p, next) {
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): frees the table with the last */
 		HASH_DEL(c->prepared, p);
 		free(p);
 	}
@@ -581,15 +584,25 @@ static enum err drop_stale_statements(struct db_conn *c)
 	return ERR_OK;
 }
 
+/* The deadline's rest for somebody who has waited, and at least so much. */
+static int64_t left_of_deadline(const struct db_conn *c, int64_t at_least_us)
+{
+	const int64_t left_us = c->statement_us - c->waited_us;
+	if (left_us > at_least_us)
+		return left_us;
+	return at_least_us < c->statement_us ? at_least_us : c->statement_us;
+}
+
 /* Everything before the first byte of a call: its deadline, a live connection, a session as it should be. */
 static enum err call_begin(struct db_conn *c)
 {
-	c->deadline_us = clock_mono_us() + c->statement_us;
+	c->deadline_us = clock_mono_us() + left_of_deadline(c, c->statement_us / 4);
 	if (c->in_transaction)
 		return c->pg ? ERR_OK : ERR_DATABASE_UNAVAILABLE;
 	drop_if_dead(c);
 	if (!c->pg) {
-		const enum err e = connect_within(c, c->statement_us);
+		/* where one hangs that was lost, others hang: no time to lose with it */
+		const enum err e = connect_within(c, left_of_deadline(c, CONNECT_MIN_US));
 		if (e != ERR_OK)
 			return e;
 	}
@@ -628,6 +641,11 @@ int64_t db_conn_set_deadline(struct db_conn *c, int64_t statement_us)
 	const int64_t before_us = c->statement_us;
 	c->statement_us = statement_us;
 	return before_us;
+}
+
+void db_conn_set_waited(struct db_conn *c, int64_t waited_us)
+{
+	c->waited_us = waited_us;
 }
 
 enum err db_conn_ready(struct db_conn *c)
@@ -932,13 +950,17 @@ static enum err exchange_pipeline(struct db_conn *c, struct pipeline *p)
 		e = pipeline_failed(c, p);
 	else if (w != WAIT_READY)
 		e = wait_failed(c, w, p->commits);
-	if (c->pg && (w != WAIT_READY || !PQexitPipelineMode(c->pg)))
-		connection_lost(c, false, "", PQerrorMessage(c->pg));
 	for (size_t i = 0; e == ERR_OK && i < p->n; i++)
 		e = check_commit(c, p->stmts[i]->sql, p->got[i]);
-	if (c->pg && p->unnoted)
-		close_connection(c);
 	note_transaction(c);
+	if (c->pg && (w != WAIT_READY || !PQexitPipelineMode(c->pg)))
+		connection_lost(c, false, "", PQerrorMessage(c->pg));
+	else if (c->pg && p->unnoted)
+		close_connection(c);
+	/* A transaction that is still open has ended with its connection, whatever its statements said: who
+	 * went on would store the rest of it outside. */
+	if (e == ERR_OK && !c->pg && c->in_transaction)
+		e = ERR_DATABASE_UNAVAILABLE;
 	if (p->wrapped)
 		end_wrapped(c);
 	return e;
@@ -1015,6 +1037,21 @@ enum err db_run(
 	return e;
 }
 
+enum err db_run_row(
+	struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result)
+{
+	PGresult *r = NULL;
+	const enum err e = db_run(c, stmt, params, &r);
+	if (e != ERR_OK)
+		return e;
+	const bool found = db_rows(r) > 0;
+	if (found && ret_result)
+		*ret_result = r;
+	else
+		PQclear(r);
+	return found ? ERR_OK : ERR_NOT_FOUND;
+}
+
 enum err db_run_planned(
 	struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result)
 {
@@ -1075,9 +1112,8 @@ void db_rollback(struct db_conn *c)
 		return;
 	c->deadline_us = clock_mono_us() + c->statement_us;
 	/* In the middle of a copy or of anything else, a new connection is the only clean state. */
-	if (!was_open || (s != PQTRANS_INTRANS && s != PQTRANS_INERROR))
-		close_connection(c);
-	else if (run_simple(c, "ROLLBACK", false, NULL) != ERR_OK)
+	if (!was_open || (s != PQTRANS_INTRANS && s != PQTRANS_INERROR) ||
+		run_simple(c, "ROLLBACK", false, NULL) != ERR_OK)
 		close_connection(c);
 	c->in_transaction = false;
 }

@@ -1,9 +1,9 @@
 /* Sums of calls, tokens and cost over time, in all and by model. Where days and months begin is the caller's
- * knowledge; intervals arrive here as instants. Sums by other dimensions are in costs_breakdown.c, many
- * totals at once in costs_totals.c.
+ * knowledge; intervals arrive here as instants. Sums by other dimensions are in costs_breakdown.c.
  *
- * A question without a filter reads rows of hours, one by provider, model or project reads rows of UTC days,
- * each with the quarters of an hour at the ends and, where an end is not on a quarter, the events there.
+ * A question without a filter reads rows of days and hours, one by provider, model or project reads rows of
+ * weeks and days (all of UTC), each with the quarters of an hour at the ends and, where an end is not on a
+ * quarter, the events there.
  */
 
 #include "llmlab/db/costs.h"
@@ -20,61 +20,86 @@
 
 /* ---- the statements ---- */
 
-/* In all. $1 user; $2 begins of the intervals; $3, $4 stretches of hours; $5, $6 of quarters; $7, $8 ragged
- * ones. */
-#define TOTAL_PART(from) "SELECT " INTERVAL ", " ADD_UP from " GROUP BY 1"
-#define TOTAL_LEVELS(in)                                                                                     \
-	TOTAL_PART(in("$3", "$4", "usage_hour", ""))                                                         \
-	" UNION ALL " TOTAL_PART(IN_MANY("$5", "$6", "usage_model_15m", ""))
-#define TOTAL_EVENTS(lo, hi) " UNION ALL " TOTAL_PART(EVENTS_IN(lo, hi, "NULL", ""))
-#define TOTAL_OF(parts)	     "SELECT i, " ADD_UP " FROM (" parts ") AS t GROUP BY i"
+/* In all. $1 user; $2 to $9 the cut (param_cut()). */
+#define TOTAL_PART(from)   "SELECT " INTERVAL ", " ADD_UP from " GROUP BY 1"
+#define TOTAL_PIECES(from) " UNION ALL " SIGNED("", "SELECT r.plus, r.minus, " ADD_UP from " GROUP BY 1, 2")
+#define TOTAL_QUARTERS	   TOTAL_PIECES(IN_PIECES_OF(PIECES_5, CUT_QUARTER_SQL, "usage_model_15m", ""))
+#define TOTAL_FROM_DAY(in)                                                                                   \
+	TOTAL_PART(in("usage_day", ""))                                                                      \
+	TOTAL_PIECES(IN_PIECES_OF(PIECES_5, CUT_HOUR_SQL, "usage_hour", "")) TOTAL_QUARTERS
+#define TOTAL_FROM_HOUR(in) TOTAL_PART(in("usage_hour", "")) TOTAL_QUARTERS
+#define TOTAL_EVENTS	    TOTAL_PIECES(IN_EVENTS_OF(PIECES_5, "NULL", ""))
+#define TOTAL_OF(parts)	    "SELECT i, " ADD_UP " FROM (" parts ") AS t GROUP BY i"
 
-static const struct db_stmt TOTAL[2][2] =
-	STATEMENTS("costs_total", TOTAL_OF, TOTAL_LEVELS, TOTAL_EVENTS("$7", "$8"));
+static const enum cut_level TOTAL_LEVELS[] = {CUT_DAY, CUT_HOUR, CUT_QUARTER};
+#define N_TOTAL_LEVELS (sizeof(TOTAL_LEVELS) / sizeof(TOTAL_LEVELS[0]))
+/* By the first level that is read. */
+static const struct db_stmt TOTAL[2][2][2] = {
+	STATEMENTS("costs_total", TOTAL_OF, TOTAL_FROM_DAY, TOTAL_EVENTS),
+	STATEMENTS("costs_total_hours", TOTAL_OF, TOTAL_FROM_HOUR, TOTAL_EVENTS)};
 
-/* By model. $1 user; $2 begins of the intervals; $3, $4 stretches of days; $5, $6 of quarters; $7, $8, $9
- * provider, model and project or NULL; $10 whether rows are by model or only by interval; $11, $12 ragged
- * stretches. */
+/* By model. $1 user; $2 to $9 the cut; $10, $11, $12 provider, model and project or NULL; $13 whether rows
+ * are by model or only by interval. */
 #define MODEL_FILTER                                                                                         \
-	" AND ($7::text IS NULL OR provider = $7) AND ($8::text IS NULL OR model = $8)"                      \
-	" AND ($9::text IS NULL OR project = $9)"
+	" AND ($10::text IS NULL OR provider = $10) AND ($11::text IS NULL OR model = $11)"                  \
+	" AND ($12::text IS NULL OR project = $12)"
 #define EVENT_FILTER                                                                                         \
-	" AND ($7::text IS NULL OR provider = $7) AND ($8::text IS NULL OR model = $8)"                      \
-	" AND ($9::text IS NULL OR coalesce(project, '') = $9)"
-#define MODEL_PART(from)                                                                                     \
-	"SELECT " INTERVAL ", CASE WHEN $10::bool THEN t.provider END AS provider,"                          \
-	" CASE WHEN $10::bool THEN t.model END AS model, " ADD_UP from " GROUP BY 1, 2, 3"
-#define MODEL_LEVELS(in)                                                                                     \
-	MODEL_PART(in("$3", "$4", "usage_model_day", MODEL_FILTER))                                          \
-	" UNION ALL " MODEL_PART(IN_MANY("$5", "$6", "usage_model_15m", MODEL_FILTER))
-#define MODEL_EVENTS " UNION ALL " MODEL_PART(EVENTS_IN("$11", "$12", "provider, model", EVENT_FILTER))
+	" AND ($10::text IS NULL OR provider = $10) AND ($11::text IS NULL OR model = $11)"                  \
+	" AND ($12::text IS NULL OR coalesce(project, '') = $12)"
+#define MODEL_NAMES                                                                                          \
+	"CASE WHEN $13::bool THEN t.provider END AS provider, CASE WHEN $13::bool THEN t.model END AS model"
+#define MODEL_PART(from) "SELECT " INTERVAL ", " MODEL_NAMES ", " ADD_UP from " GROUP BY 1, 2, 3"
+#define MODEL_PIECES(from)                                                                                   \
+	" UNION ALL " SIGNED(", t.provider, t.model",                                                        \
+		"SELECT r.plus, r.minus, " MODEL_NAMES ", " ADD_UP from " GROUP BY 1, 2, 3, 4")
+#define MODEL_QUARTERS MODEL_PIECES(IN_PIECES_OF(PIECES_5, CUT_QUARTER_SQL, "usage_model_15m", MODEL_FILTER))
+#define MODEL_FROM_WEEK(in)                                                                                  \
+	MODEL_PART(in("usage_model_week", MODEL_FILTER))                                                     \
+	MODEL_PIECES(IN_PIECES_OF(PIECES_5, CUT_DAY_SQL, "usage_model_day", MODEL_FILTER)) MODEL_QUARTERS
+#define MODEL_FROM_DAY(in) MODEL_PART(in("usage_model_day", MODEL_FILTER)) MODEL_QUARTERS
+/* There are no pieces then, but every parameter must be used. */
+#define MODEL_FROM_QUARTER(in) MODEL_PART(in("usage_model_15m", MODEL_FILTER)) MODEL_QUARTERS
+#define MODEL_EVENTS	       MODEL_PIECES(IN_EVENTS_OF(PIECES_5, "provider, model", EVENT_FILTER))
 #define MODELS_OF(parts)                                                                                     \
 	"SELECT i, " ADD_UP ", provider, model FROM (" parts ") AS t GROUP BY i, provider, model"            \
-	" ORDER BY i, provider COLLATE \"C\", model COLLATE \"C\" LIMIT 200001"
+	" HAVING sum(calls) <> 0 ORDER BY i, provider COLLATE \"C\", model COLLATE \"C\" LIMIT 200001"
 
-static const struct db_stmt MODELS[2][2] = STATEMENTS("costs_models", MODELS_OF, MODEL_LEVELS, MODEL_EVENTS);
+static const enum cut_level MODEL_LEVELS[] = {CUT_WEEK, CUT_DAY, CUT_QUARTER};
+#define N_MODEL_LEVELS (sizeof(MODEL_LEVELS) / sizeof(MODEL_LEVELS[0]))
+static const struct db_stmt MODELS[3][2][2] = {
+	STATEMENTS("costs_models", MODELS_OF, MODEL_FROM_WEEK, MODEL_EVENTS),
+	STATEMENTS("costs_models_days", MODELS_OF, MODEL_FROM_DAY, MODEL_EVENTS),
+	STATEMENTS("costs_models_quarters", MODELS_OF, MODEL_FROM_QUARTER, MODEL_EVENTS)};
 
-/* Both. $1 to $6 as in all; $7, $8 stretches of days, $9, $10 of quarters of the models, which are one
- * interval; $11, $12 and $13, $14 ragged stretches of the intervals and of the models. Rows of models have
- * the interval -1. */
+/* Both. $1 to $9 as in all; $10 to $17 the cut of the models, which are one interval. Rows of models have the
+ * interval -1. */
+#define WHOLE_PIECES_17                                                                                      \
+	"unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[], $17::timestamptz[])"
 #define WHOLE_PART(from) "SELECT t.provider, t.model, " ADD_UP from " GROUP BY t.provider, t.model"
+#define WHOLE_WEEKS                                                                                          \
+	" FROM (SELECT * FROM usage_model_week WHERE user_id = $1 AND bucket >= ($11::timestamptz[])[1]"     \
+	" AND bucket < ($12::timestamptz[])[1] AND cardinality($10::timestamptz[]) = 2 OFFSET 0) AS t"
+#define WHOLE_SIGNED(from)                                                                                   \
+	" UNION ALL SELECT provider, model, " USAGE_COLUMNS " FROM (" SIGNED(", t.provider, t.model",        \
+		"SELECT r.plus, r.minus, t.provider, t.model, " ADD_UP from " GROUP BY 1, 2, 3, 4") ") AS t"
 #define WHOLE_LEVELS                                                                                         \
-	WHOLE_PART(IN_ONE("$7", "$8", "usage_model_day", ""))                                                \
-	" UNION ALL " WHOLE_PART(IN_MANY("$9", "$10", "usage_model_15m", ""))
-#define WHOLE_EVENTS " UNION ALL " WHOLE_PART(EVENTS_IN("$13", "$14", "provider, model", ""))
+	WHOLE_PART(WHOLE_WEEKS)                                                                              \
+	WHOLE_SIGNED(IN_PIECES_OF(WHOLE_PIECES_17, CUT_DAY_SQL, "usage_model_day", ""))                      \
+	WHOLE_SIGNED(IN_PIECES_OF(WHOLE_PIECES_17, CUT_QUARTER_SQL, "usage_model_15m", ""))
+#define WHOLE_EVENTS WHOLE_SIGNED(IN_EVENTS_OF(WHOLE_PIECES_17, "provider, model", ""))
 #define WITH_WHOLE(totals, models)                                                                           \
 	"SELECT i, " ADD_UP ", NULL::text AS provider, NULL::text AS model FROM (" totals                    \
 	") AS t GROUP BY i"                                                                                  \
 	" UNION ALL (SELECT -1, " ADD_UP ", provider, model FROM (" models ") AS t GROUP BY provider, "      \
-	"model LIMIT 10001)"
+	"model HAVING sum(calls) <> 0 LIMIT 10001)"
 #define SUMMARY_OF(totals)	  WITH_WHOLE(totals, WHOLE_LEVELS)
-#define SUMMARY_RAGGED_OF(totals) WITH_WHOLE(totals TOTAL_EVENTS("$11", "$12"), WHOLE_LEVELS WHOLE_EVENTS)
+#define SUMMARY_RAGGED_OF(totals) WITH_WHOLE(totals TOTAL_EVENTS, WHOLE_LEVELS WHOLE_EVENTS)
 
 static const struct db_stmt SUMMARY[2][2] = {
-	{{"costs_summary", SUMMARY_OF(TOTAL_LEVELS(IN_ONE))},
-		{"costs_summary_ragged", SUMMARY_RAGGED_OF(TOTAL_LEVELS(IN_ONE))}},
-	{{"costs_summary_many", SUMMARY_OF(TOTAL_LEVELS(IN_MANY))},
-		{"costs_summary_many_ragged", SUMMARY_RAGGED_OF(TOTAL_LEVELS(IN_MANY))}}};
+	{{"costs_summary", SUMMARY_OF(TOTAL_FROM_DAY(IN_ONE))},
+		{"costs_summary_ragged", SUMMARY_RAGGED_OF(TOTAL_FROM_DAY(IN_ONE))}},
+	{{"costs_summary_many", SUMMARY_OF(TOTAL_FROM_DAY(IN_MANY))},
+		{"costs_summary_many_ragged", SUMMARY_RAGGED_OF(TOTAL_FROM_DAY(IN_MANY))}}};
 
 enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_PROVIDER = COLUMN_SUMS + N_SUMS, COLUMN_MODEL };
 
@@ -83,45 +108,36 @@ enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_PROVIDER = COLUMN_SUMS + N_SUMS, COL
 static enum err run_total(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
 	size_t n_starts, struct arena *arena, PGresult **ret)
 {
+	const size_t first =
+		cut_first_level(starts_us, n_starts, TOTAL_LEVELS, sizeof(TOTAL) / sizeof(TOTAL[0]));
 	struct cut cut;
-	if (!cut_intervals(starts_us, n_starts, LEVEL_HOUR_US, arena, &cut))
+	if (!cut_intervals(starts_us, n_starts, TOTAL_LEVELS + first, N_TOTAL_LEVELS - first, arena, &cut))
 		return ERR_NO_MEMORY;
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_uuid(&p, user_id);
-	param_instants(&p, starts_us, n_starts);
-	param_stretches(&p, &cut.coarse);
-	param_stretches(&p, &cut.quarters);
-	if (cut.ragged.n > 0)
-		param_stretches(&p, &cut.ragged);
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
-	return db_run(c, STATEMENT(TOTAL, cut.coarse.n > 1, cut.ragged.n > 0), &p, ret);
+	param_cut(&p, &cut);
+	return db_run(c, STATEMENT(TOTAL[first], &cut), &p, ret);
 }
 
 /* By provider and model, or only by interval. */
 static enum err run_models(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *f,
 	bool by_model, const int64_t *starts_us, size_t n_starts, struct arena *arena, PGresult **ret)
 {
+	const size_t first =
+		cut_first_level(starts_us, n_starts, MODEL_LEVELS, sizeof(MODELS) / sizeof(MODELS[0]));
 	struct cut cut;
-	if (!cut_intervals(starts_us, n_starts, LEVEL_DAY_US, arena, &cut))
+	if (!cut_intervals(starts_us, n_starts, MODEL_LEVELS + first, N_MODEL_LEVELS - first, arena, &cut))
 		return ERR_NO_MEMORY;
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_uuid(&p, user_id);
-	param_instants(&p, starts_us, n_starts);
-	param_stretches(&p, &cut.coarse);
-	param_stretches(&p, &cut.quarters);
+	param_cut(&p, &cut);
 	db_param_text(&p, f->provider);
 	db_param_text(&p, f->model);
 	db_param_text(&p, f->project);
 	db_param_bool(&p, by_model);
-	if (cut.ragged.n > 0)
-		param_stretches(&p, &cut.ragged);
-	/* A text that could not be made would be NULL, which means "any". */
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
-	return db_run_planned(c, STATEMENT(MODELS, cut.coarse.n > 1, cut.ragged.n > 0), &p, ret);
+	return db_run_planned(c, STATEMENT(MODELS[first], &cut), &p, ret);
 }
 
 /* The sums of each interval from sets: a breakdown by nothing. out is zeroed. */
@@ -250,30 +266,6 @@ enum err costs_by_model(struct db_conn *c, const struct uuid *user_id, int64_t f
 	return ERR_OK;
 }
 
-enum err costs_of_errors_by_model(struct db_conn *c, const struct uuid *user_id, int64_t from_us,
-	int64_t to_us, struct arena *arena, struct usage_by_model **ret_rows, size_t *ret_n)
-{
-	struct usage_by_model *rows = NULL;
-	size_t n = 0;
-	const enum err e = costs_by_model(c, user_id, from_us, to_us, arena, &rows, &n);
-	if (e != ERR_OK)
-		return e;
-	size_t kept = 0;
-	for (size_t i = 0; i < n; i++) {
-		const struct usage_sums *const s = &rows[i].sums;
-		if (s->error_cost.atto > 0)
-			rows[kept++] = (struct usage_by_model){rows[i].provider, rows[i].model,
-				{.calls = s->errors,
-					.errors = s->errors,
-					.cost = s->error_cost,
-					.error_cost = s->error_cost}};
-	}
-	qsort(rows, kept, sizeof(*rows), compare_dearest);
-	*ret_rows = rows;
-	*ret_n = kept;
-	return ERR_OK;
-}
-
 /* ---- summary ---- */
 
 /* The previous time as interval 0, before the others. */
@@ -293,25 +285,16 @@ static enum err run_summary(struct db_conn *c, const struct uuid *user_id, const
 {
 	const int64_t whole_us[2] = {starts_us[1], starts_us[n_starts - 1]};
 	struct cut totals, models;
-	if (!cut_intervals(starts_us, n_starts, LEVEL_HOUR_US, arena, &totals) ||
-		!cut_intervals(whole_us, 2, LEVEL_DAY_US, arena, &models))
+	if (!cut_intervals(starts_us, n_starts, TOTAL_LEVELS, N_TOTAL_LEVELS, arena, &totals) ||
+		!cut_intervals(whole_us, 2, MODEL_LEVELS, N_MODEL_LEVELS, arena, &models))
 		return ERR_NO_MEMORY;
+	totals.ragged |= models.ragged;
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_uuid(&p, user_id);
-	param_instants(&p, starts_us, n_starts);
-	param_stretches(&p, &totals.coarse);
-	param_stretches(&p, &totals.quarters);
-	param_stretches(&p, &models.coarse);
-	param_stretches(&p, &models.quarters);
-	const bool ragged = totals.ragged.n > 0 || models.ragged.n > 0;
-	if (ragged) {
-		param_stretches(&p, &totals.ragged);
-		param_stretches(&p, &models.ragged);
-	}
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
-	return db_run(c, STATEMENT(SUMMARY, totals.coarse.n > 1, ragged), &p, ret);
+	param_cut(&p, &totals);
+	param_cut(&p, &models);
+	return db_run(c, STATEMENT(SUMMARY, &totals), &p, ret);
 }
 
 /* Rows of models, and of intervals: 0 is the previous time. */

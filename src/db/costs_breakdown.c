@@ -22,104 +22,158 @@
 	"), w AS (SELECT g.*, sum(cost) OVER same AS all_cost, sum(calls) OVER same AS "                     \
 	"all_calls FROM g WINDOW same AS (PARTITION BY v1, v2, v3)),"                                        \
 	" r AS (SELECT w.*, dense_rank() OVER (ORDER BY all_cost DESC, all_calls DESC, v1 COLLATE \"C\","    \
-	" v2 COLLATE \"C\", v3 COLLATE \"C\") > $10::bigint AS other FROM w)"                                \
+	" v2 COLLATE \"C\", v3 COLLATE \"C\") > $13::bigint AS other FROM w)"                                \
 	" SELECT * FROM (SELECT i, " ADD_UP ", other, count(*), CASE WHEN NOT other THEN v1 END AS v1,"      \
 	" CASE WHEN NOT other THEN v2 END AS v2, CASE WHEN NOT other THEN v3 END AS v3 FROM r"               \
 	" GROUP BY i, other, 16, 17, 18) AS a ORDER BY i, other, cost DESC, calls DESC, v1 COLLATE \"C\","   \
 	" v2 COLLATE \"C\", v3 COLLATE \"C\" LIMIT 200001"
 enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_OTHER = COLUMN_SUMS + N_SUMS, COLUMN_GROUPS, COLUMN_VALUES };
 
-/* From the sums by model. $1 user; $2 begins of the intervals; $3, $4 stretches of days; $5, $6 of quarters;
- * $7, $8, $9 provider, model and project or NULL; $10 limit; $11, $12, $13 dimensions or NULL; $14, $15
- * ragged stretches. */
+/* From the sums by model. $1 user; $2 to $9 the cut (param_cut()); $10, $11, $12 provider, model and project
+ * or NULL; $13 limit; $14, $15, $16 dimensions or NULL. */
 #define MODEL_VALUE(dimension)                                                                               \
 	"CASE " dimension "::text WHEN 'provider' THEN t.provider WHEN 'model' THEN t.model"                 \
 	" WHEN 'project' THEN nullif(t.project, '') END"
 #define MODEL_FILTER                                                                                         \
-	" AND ($7::text IS NULL OR provider = $7) AND ($8::text IS NULL OR model = $8)"                      \
-	" AND ($9::text IS NULL OR project = $9)"
+	" AND ($10::text IS NULL OR provider = $10) AND ($11::text IS NULL OR model = $11)"                  \
+	" AND ($12::text IS NULL OR project = $12)"
 #define EVENT_FILTER                                                                                         \
-	" AND ($7::text IS NULL OR provider = $7) AND ($8::text IS NULL OR model = $8)"                      \
-	" AND ($9::text IS NULL OR coalesce(project, '') = $9)"
-#define MODEL_PART(from)                                                                                     \
-	"SELECT " INTERVAL ", " MODEL_VALUE("$11") " AS v1, " MODEL_VALUE("$12") " AS v2, " MODEL_VALUE(     \
-		"$13") " AS v3, " ADD_UP from " GROUP BY 1, 2, 3, 4"
-#define MODEL_LEVELS(in)                                                                                     \
-	MODEL_PART(in("$3", "$4", "usage_model_day", MODEL_FILTER))                                          \
-	" UNION ALL " MODEL_PART(IN_MANY("$5", "$6", "usage_model_15m", MODEL_FILTER))
-#define MODEL_EVENTS                                                                                         \
-	" UNION ALL " MODEL_PART(EVENTS_IN("$14", "$15", "provider, model, project", EVENT_FILTER))
+	" AND ($10::text IS NULL OR provider = $10) AND ($11::text IS NULL OR model = $11)"                  \
+	" AND ($12::text IS NULL OR coalesce(project, '') = $12)"
+#define MODEL_VALUES	     MODEL_VALUE("$14") " AS v1, " MODEL_VALUE("$15") " AS v2, " MODEL_VALUE("$16") " AS v3, "
+#define MODEL_PART(from)     "SELECT " INTERVAL ", " MODEL_VALUES ADD_UP from " GROUP BY 1, 2, 3, 4"
+#define VALUES_PIECES(inner) " UNION ALL " SIGNED(", t.v1, t.v2, t.v3", inner " GROUP BY 1, 2, 3, 4, 5")
+#define MODEL_PIECES(from)   VALUES_PIECES("SELECT r.plus, r.minus, " MODEL_VALUES ADD_UP from)
+#define MODEL_QUARTERS	     MODEL_PIECES(IN_PIECES_OF(PIECES_5, CUT_QUARTER_SQL, "usage_model_15m", MODEL_FILTER))
+#define MODEL_FROM_WEEK(in)                                                                                  \
+	MODEL_PART(in("usage_model_week", MODEL_FILTER))                                                     \
+	MODEL_PIECES(IN_PIECES_OF(PIECES_5, CUT_DAY_SQL, "usage_model_day", MODEL_FILTER)) MODEL_QUARTERS
+#define MODEL_FROM_DAY(in) MODEL_PART(in("usage_model_day", MODEL_FILTER)) MODEL_QUARTERS
+/* There are no pieces then, but every parameter must be used. */
+#define MODEL_FROM_QUARTER(in) MODEL_PART(in("usage_model_15m", MODEL_FILTER)) MODEL_QUARTERS
+#define MODEL_EVENTS	       MODEL_PIECES(IN_EVENTS_OF(PIECES_5, "provider, model, project", EVENT_FILTER))
 #define MODEL_OF(parts)                                                                                      \
-	RANKED("SELECT i, v1, v2, v3, " ADD_UP " FROM (" parts ") AS t GROUP BY i, v1, v2, v3")
+	RANKED("SELECT i, v1, v2, v3, " ADD_UP " FROM (" parts                                               \
+	       ") AS t GROUP BY i, v1, v2, v3 HAVING sum(calls) <> 0")
 
-static const struct db_stmt BY_MODEL[2][2] =
-	STATEMENTS("costs_breakdown_model", MODEL_OF, MODEL_LEVELS, MODEL_EVENTS);
+/* By the first level that is read, as all below. */
+static const struct db_stmt BY_MODEL[][2][2] = {
+	STATEMENTS("costs_breakdown_model", MODEL_OF, MODEL_FROM_WEEK, MODEL_EVENTS),
+	STATEMENTS("costs_breakdown_model_days", MODEL_OF, MODEL_FROM_DAY, MODEL_EVENTS),
+	STATEMENTS("costs_breakdown_model_quarters", MODEL_OF, MODEL_FROM_QUARTER, MODEL_EVENTS)};
 
-/* From the sums by set. $1 to $8, $10 to $13 as above; $9, $14, $15, $16 project, customer, API key and tags
- * or NULL; $17, $18, $19 tag keys of the dimensions; $20, $21 ragged stretches. */
+/* From the sums by set. $1 to $11, $13 to $16 as above; $12, $17, $18, $19 project, customer, API key and
+ * tags or NULL; $20, $21, $22 tag keys of the dimensions. */
 #define SET_VALUE(dimension, tag)                                                                            \
 	"CASE " dimension "::text WHEN 'project' THEN nullif(s.project, '') WHEN 'customer' THEN"            \
 	" nullif(s.customer, '') WHEN 'key' THEN s.api_key_id::text WHEN 'tag' THEN s.tags ->> " tag         \
 	"::text END"
 #define SET_FILTER                                                                                           \
-	"($9::text IS NULL OR s.project = $9) AND ($14::text IS NULL OR s.customer = $14)"                   \
-	" AND ($15::uuid IS NULL OR s.api_key_id = $15) AND ($16::jsonb IS NULL OR s.tags @> $16)"
-#define NAME_FILTER " AND ($7::text IS NULL OR provider = $7) AND ($8::text IS NULL OR model = $8)"
-#define SET_LEVELS(part, in, days, days_filter)                                                              \
-	part(in("$3", "$4", days, days_filter)) " UNION ALL " part(                                          \
-		IN_MANY("$5", "$6", "usage_set_model_15m", NAME_FILTER))
-#define SET_EVENTS(part) " UNION ALL " part(EVENTS_IN("$20", "$21", "set_id, provider, model", NAME_FILTER))
+	"($12::text IS NULL OR s.project = $12) AND ($17::text IS NULL OR s.customer = $17)"                 \
+	" AND ($18::uuid IS NULL OR s.api_key_id = $18) AND ($19::jsonb IS NULL OR s.tags @> $19)"
+#define NAME_FILTER " AND ($10::text IS NULL OR provider = $10) AND ($11::text IS NULL OR model = $11)"
 /* The sets that the filter lets through, with what they are as groups. The arrays make the planner believe in
  * ten of them, and so read each stretch once; believing in one it might read a stretch again for each set. */
 #define THE_SETS                                                                                             \
-	"WITH d AS MATERIALIZED (SELECT u.* FROM (SELECT array_agg(s.id) AS id, array_agg(" SET_VALUE("$11", \
-		"$17") ") AS v1, array_agg(" SET_VALUE("$12", "$18") ") AS v2, array_agg(" SET_VALUE("$13",  \
-		"$19") ") AS v3 FROM usage_sets AS s WHERE s.user_id = $1 AND " SET_FILTER                   \
+	"WITH d AS MATERIALIZED (SELECT u.* FROM (SELECT array_agg(s.id) AS id, array_agg(" SET_VALUE("$14", \
+		"$20") ") AS v1, array_agg(" SET_VALUE("$15", "$21") ") AS v2, array_agg(" SET_VALUE("$16",  \
+		"$22") ") AS v3 FROM usage_sets AS s WHERE s.user_id = $1 AND " SET_FILTER                   \
 		       ") AS a CROSS JOIN LATERAL unnest(a.id, a.v1, a.v2, a.v3) AS u (id, v1, v2, v3)) "
 
+/* The levels of statements that ask for providers or models, and of those that do not, whose days and weeks
+ * have fewer rows. `part` makes a part of coarse rows, `pieces` one of pieces. */
+#define NAMED_QUARTERS(pieces)                                                                               \
+	pieces(IN_PIECES_OF(PIECES_5, CUT_QUARTER_SQL, "usage_set_model_15m", NAME_FILTER))
+#define NAMED_FROM_DAY(part, pieces, in) part(in("usage_set_model_day", NAME_FILTER)) NAMED_QUARTERS(pieces)
+#define NAMED_FROM_QUARTER(part, pieces, in)                                                                 \
+	part(in("usage_set_model_15m", NAME_FILTER)) NAMED_QUARTERS(pieces)
+#define NAMELESS_FROM_WEEK(part, pieces, in)                                                                 \
+	part(in("usage_set_week", "")) pieces(IN_PIECES_OF(PIECES_5, CUT_DAY_SQL, "usage_set_day", ""))      \
+		NAMED_QUARTERS(pieces)
+#define NAMELESS_FROM_DAY(part, pieces, in) part(in("usage_set_day", "")) NAMED_QUARTERS(pieces)
+#define SET_EVENTS(pieces)		    pieces(IN_EVENTS_OF(PIECES_5, "set_id, provider, model", NAME_FILTER))
+
 /* In one interval there are few sums by set, which are joined after adding up. */
-#define WHOLE_PART(from)                                                                                     \
-	"SELECT " INTERVAL ", t.set_id, CASE WHEN 'provider' IN ($11, $12, $13) THEN t.provider END AS "     \
-	"provider, CASE WHEN 'model' IN ($11, $12, $13) THEN t.model END AS model, " ADD_UP from             \
-	" GROUP BY 1, 2, 3, 4"
+#define ASKED_NAMES                                                                                          \
+	"CASE WHEN 'provider' IN ($14, $15, $16) THEN t.provider END AS provider,"                           \
+	" CASE WHEN 'model' IN ($14, $15, $16) THEN t.model END AS model"
+#define WHOLE_PART(from) "SELECT " INTERVAL ", t.set_id, " ASKED_NAMES ", " ADD_UP from " GROUP BY 1, 2, 3, 4"
+#define WHOLE_PIECES(from)                                                                                   \
+	" UNION ALL " SIGNED(", t.set_id, t.provider, t.model",                                              \
+		"SELECT r.plus, r.minus, t.set_id, " ASKED_NAMES ", " ADD_UP from " GROUP BY 1, 2, 3, 4, 5")
 #define WHOLE_VALUE(dimension, value)                                                                        \
 	"CASE " dimension "::text WHEN 'provider' THEN t.provider WHEN 'model' THEN t.model ELSE " value     \
 	" END"
+#define WHOLE_VALUES                                                                                         \
+	WHOLE_VALUE("$14", "d.v1")                                                                           \
+	" AS v1, " WHOLE_VALUE("$15", "d.v2") " AS v2, " WHOLE_VALUE("$16", "d.v3") " AS v3, "
 #define WHOLE_OF(parts)                                                                                      \
-	RANKED(THE_SETS "SELECT t.i, " WHOLE_VALUE("$11", "d.v1") " AS v1, " WHOLE_VALUE(                    \
-		"$12", "d.v2") " AS v2, " WHOLE_VALUE("$13",                                                 \
-		"d.v3") " AS v3, " ADD_UP " FROM (" parts                                                    \
-			") AS t JOIN d ON d.id = t.set_id GROUP BY 1, 2, 3, 4")
-#define WHOLE_LEVELS(in) SET_LEVELS(WHOLE_PART, in, "usage_set_model_day", NAME_FILTER)
-/* The same where nothing is asked about providers and models: their days have fewer rows. */
+	RANKED(THE_SETS "SELECT t.i, " WHOLE_VALUES ADD_UP " FROM (" parts                                   \
+			") AS t JOIN d ON d.id = t.set_id GROUP BY 1, 2, 3, 4 HAVING sum(calls) <> 0")
+#define WHOLE_LEVELS(in) NAMED_FROM_DAY(WHOLE_PART, WHOLE_PIECES, in)
+/* The same where nothing is asked about providers and models. */
 #define NAMELESS_PART(from)                                                                                  \
 	"SELECT " INTERVAL ", t.set_id, NULL::text AS provider, NULL::text AS model, " ADD_UP from           \
 	" GROUP BY 1, 2"
-#define NAMELESS_LEVELS(in) SET_LEVELS(NAMELESS_PART, in, "usage_set_day", "")
+#define NAMELESS_PIECES(from)                                                                                \
+	" UNION ALL " SIGNED(", t.set_id, NULL::text AS provider, NULL::text AS model",                      \
+		"SELECT r.plus, r.minus, t.set_id, " ADD_UP from " GROUP BY 1, 2, 3")
+#define NAMELESS_LEVELS(in) NAMELESS_FROM_WEEK(NAMELESS_PART, NAMELESS_PIECES, in)
 
-static const struct db_stmt BY_SET_AND_MODEL[2][2] =
-	STATEMENTS("costs_breakdown_set_model", WHOLE_OF, WHOLE_LEVELS, SET_EVENTS(WHOLE_PART));
-static const struct db_stmt BY_SET[2][2] =
-	STATEMENTS("costs_breakdown_set", WHOLE_OF, NAMELESS_LEVELS, SET_EVENTS(NAMELESS_PART));
+static const struct db_stmt BY_SET_AND_MODEL[][2][2] = {
+	STATEMENTS("costs_breakdown_set_model", WHOLE_OF, WHOLE_LEVELS, SET_EVENTS(WHOLE_PIECES))};
+static const struct db_stmt BY_SET[][2][2] = {
+	STATEMENTS("costs_breakdown_set", WHOLE_OF, NAMELESS_LEVELS, SET_EVENTS(NAMELESS_PIECES))};
 
 /* In many there are nearly as many as rows, so that these are joined first; so they are where only some sets
  * are asked for. */
 #define JOINED_PART(from)                                                                                    \
-	"SELECT " INTERVAL                                                                                   \
-	", " WHOLE_VALUE("$11", "d.v1") " AS v1, " WHOLE_VALUE("$12", "d.v2") " AS v2, " WHOLE_VALUE(        \
-		"$13", "d.v3") " AS v3, " ADD_UP from " JOIN d ON d.id = t.set_id GROUP BY 1, 2, 3, 4"
+	"SELECT " INTERVAL ", " WHOLE_VALUES ADD_UP from " JOIN d ON d.id = t.set_id GROUP BY 1, 2, 3, 4"
+#define JOINED_PIECES(from)                                                                                  \
+	VALUES_PIECES("SELECT r.plus, r.minus, " WHOLE_VALUES ADD_UP from " JOIN d ON d.id = t.set_id")
 #define JOINED_OF(parts)                                                                                     \
-	RANKED(THE_SETS "SELECT i, v1, v2, v3, " ADD_UP " FROM (" parts ") AS t GROUP BY i, v1, v2, v3")
-#define JOINED_LEVELS(in) SET_LEVELS(JOINED_PART, in, "usage_set_model_day", NAME_FILTER)
-#define JOINED_NAMELESS_PART(from)                                                                           \
+	RANKED(THE_SETS "SELECT i, v1, v2, v3, " ADD_UP " FROM (" parts                                      \
+			") AS t GROUP BY i, v1, v2, v3 HAVING sum(calls) <> 0")
+#define JOINED_FROM_DAY(in)	NAMED_FROM_DAY(JOINED_PART, JOINED_PIECES, in)
+#define JOINED_FROM_QUARTER(in) NAMED_FROM_QUARTER(JOINED_PART, JOINED_PIECES, in)
+#define JOINED_EVENTS		SET_EVENTS(JOINED_PIECES)
+#define SET_VALUES_PART(from)                                                                                \
 	"SELECT " INTERVAL ", d.v1, d.v2, d.v3, " ADD_UP from " JOIN d ON d.id = t.set_id GROUP BY 1, 2, "   \
 	"3, 4"
-#define JOINED_NAMELESS_LEVELS(in) SET_LEVELS(JOINED_NAMELESS_PART, in, "usage_set_day", "")
+#define SET_VALUES_PIECES(from)                                                                              \
+	VALUES_PIECES("SELECT r.plus, r.minus, d.v1, d.v2, d.v3, " ADD_UP from " JOIN d ON d.id = t.set_id")
+#define SET_VALUES_FROM_WEEK(in)    NAMELESS_FROM_WEEK(SET_VALUES_PART, SET_VALUES_PIECES, in)
+#define SET_VALUES_FROM_DAY(in)	    NAMELESS_FROM_DAY(SET_VALUES_PART, SET_VALUES_PIECES, in)
+#define SET_VALUES_FROM_QUARTER(in) NAMED_FROM_QUARTER(SET_VALUES_PART, SET_VALUES_PIECES, in)
+#define SET_VALUES_EVENTS	    SET_EVENTS(SET_VALUES_PIECES)
 
-static const struct db_stmt OF_SETS_AND_MODELS[2][2] =
-	STATEMENTS("costs_breakdown_of_sets_model", JOINED_OF, JOINED_LEVELS, SET_EVENTS(JOINED_PART));
-static const struct db_stmt OF_SETS[2][2] = STATEMENTS(
-	"costs_breakdown_of_sets", JOINED_OF, JOINED_NAMELESS_LEVELS, SET_EVENTS(JOINED_NAMELESS_PART));
+static const struct db_stmt OF_SETS_AND_MODELS[][2][2] = {
+	STATEMENTS("costs_breakdown_of_sets_model", JOINED_OF, JOINED_FROM_DAY, JOINED_EVENTS),
+	STATEMENTS("costs_breakdown_of_sets_quarters_model", JOINED_OF, JOINED_FROM_QUARTER, JOINED_EVENTS)};
+static const struct db_stmt OF_SETS[][2][2] = {
+	STATEMENTS("costs_breakdown_of_sets", JOINED_OF, SET_VALUES_FROM_WEEK, SET_VALUES_EVENTS),
+	STATEMENTS("costs_breakdown_of_sets_days", JOINED_OF, SET_VALUES_FROM_DAY, SET_VALUES_EVENTS),
+	STATEMENTS(
+		"costs_breakdown_of_sets_quarters", JOINED_OF, SET_VALUES_FROM_QUARTER, SET_VALUES_EVENTS)};
+
+/* A kind of question: the levels that its statements read, each of which one of them begins with. */
+struct kind {
+	const struct db_stmt (*statements)[2][2];
+	size_t n_statements;
+	const enum cut_level *levels; /* CUT_QUARTER last */
+	size_t n_levels;
+};
+static const enum cut_level LEVELS[] = {CUT_WEEK, CUT_DAY, CUT_QUARTER};
+#define N_LEVELS (sizeof(LEVELS) / sizeof(LEVELS[0]))
+#define KIND(statements, coarse)                                                                             \
+	{                                                                                                    \
+		statements, sizeof(statements) / sizeof(statements[0]), LEVELS + (coarse),                   \
+			N_LEVELS - (coarse)                                                                  \
+	}
+static const struct kind MODELS = KIND(BY_MODEL, CUT_WEEK), SETS_AND_MODELS = KIND(BY_SET_AND_MODEL, CUT_DAY),
+			 SETS = KIND(BY_SET, CUT_WEEK),
+			 SOME_SETS_AND_MODELS = KIND(OF_SETS_AND_MODELS, CUT_DAY),
+			 SOME_SETS = KIND(OF_SETS, CUT_WEEK);
 
 /* ---- from a question to a statement ---- */
 
@@ -176,17 +230,15 @@ static bool needs_names(const struct usage_breakdown *b, const struct usage_filt
 	return f->provider || f->model || groups_by(b, USAGE_BY_PROVIDER) || groups_by(b, USAGE_BY_MODEL);
 }
 
-static const struct db_stmt *statement(
-	const struct usage_breakdown *b, const struct usage_filter *f, const struct cut *cut, size_t n_starts)
+static const struct kind *kind_of(
+	const struct usage_breakdown *b, const struct usage_filter *f, size_t n_starts)
 {
-	const bool many = cut->coarse.n > 1;
-	const bool ragged = cut->ragged.n > 0;
 	const bool names = needs_names(b, f);
 	if (!needs_sets(b, f))
-		return STATEMENT(BY_MODEL, many, ragged);
+		return &MODELS;
 	if (n_starts > 2 || f->project || usage_filter_needs_sets(f))
-		return names ? STATEMENT(OF_SETS_AND_MODELS, many, ragged) : STATEMENT(OF_SETS, many, ragged);
-	return names ? STATEMENT(BY_SET_AND_MODEL, many, ragged) : STATEMENT(BY_SET, many, ragged);
+		return names ? &SOME_SETS_AND_MODELS : &SOME_SETS;
+	return names ? &SETS_AND_MODELS : &SETS;
 }
 
 /* Parameters live in *arena until the caller releases it. */
@@ -194,29 +246,23 @@ static enum err run(struct db_conn *c, const struct uuid *user_id, const struct 
 	const int64_t *starts_us, size_t n_starts, struct arena *arena, PGresult **ret)
 {
 	const struct usage_filter *const f = b->filter ? b->filter : &usage_filter_any;
-	const bool sets = needs_sets(b, f);
+	const struct kind *const k = kind_of(b, f, n_starts);
+	const size_t first = cut_first_level(starts_us, n_starts, k->levels, k->n_statements);
 	struct cut cut;
-	if (!cut_intervals(starts_us, n_starts, LEVEL_DAY_US, arena, &cut))
+	if (!cut_intervals(starts_us, n_starts, k->levels + first, k->n_levels - first, arena, &cut))
 		return ERR_NO_MEMORY;
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_uuid(&p, user_id);
-	param_instants(&p, starts_us, n_starts);
-	param_stretches(&p, &cut.coarse);
-	param_stretches(&p, &cut.quarters);
+	param_cut(&p, &cut);
 	db_param_text(&p, f->provider);
 	db_param_text(&p, f->model);
 	db_param_text(&p, f->project);
 	db_param_i64(&p, (int64_t)b->limit);
 	param_dimensions(&p, b);
-	if (sets)
+	if (needs_sets(b, f))
 		param_sets(&p, b, f);
-	if (cut.ragged.n > 0)
-		param_stretches(&p, &cut.ragged);
-	/* A text that could not be made would be NULL, which means "any". */
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
-	return db_run_planned(c, statement(b, f, &cut, n_starts), &p, ret);
+	return db_run_planned(c, STATEMENT(k->statements[first], &cut), &p, ret);
 }
 
 /* ---- from rows to groups ---- */

@@ -3,31 +3,58 @@
 
 #include "costs_parts.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "llmlab/base/buf.h"
-#include "llmlab/base/calendar.h"
+#include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/json_write.h"
 
-#define QUARTER_US     (15 * US_PER_MINUTE)
-#define MONEY_ABS_MAX  ((int128)(~(uint128)0 >> 1))
-#define TAGS_MAX_BYTES ((size_t)64 << 10)
+#define QUARTER_US (15 * US_PER_MINUTE)
+#define MONDAY_US  (4 * US_PER_DAY) /* 1970-01-05: weeks begin on Mondays */
+/* Of one interval: what two ends leave at each of three finer levels, and two of events. */
+#define PIECES_AN_INTERVAL 8
+#define CUT_LEVELS_MAX	   4
+#define TAGS_MAX_BYTES	   ((size_t)64 << 10)
 
 const struct usage_filter usage_filter_any;
 
-/* ---- stretches ---- */
+/* ---- cuts ---- */
 
-static int64_t floor_to(int64_t us, int64_t unit_us)
+static int64_t unit_us(enum cut_level level)
 {
-	const int64_t rest = us % unit_us;
-	return us - (rest < 0 ? rest + unit_us : rest);
+	switch (level) {
+	case CUT_WEEK:
+		return 7 * US_PER_DAY;
+	case CUT_DAY:
+		return US_PER_DAY;
+	case CUT_HOUR:
+		return US_PER_HOUR;
+	case CUT_QUARTER:
+		return QUARTER_US;
+	case CUT_EVENT:
+		break;
+	}
+	CHECK(false);
 }
 
-static int64_t ceil_to(int64_t us, int64_t unit_us)
+static int64_t floor_to(int64_t us, enum cut_level level)
 {
-	const int64_t floor_us = floor_to(us, unit_us);
-	return floor_us == us ? us : floor_us + unit_us;
+	const int64_t unit = unit_us(level);
+	const int64_t rest = (us - (level == CUT_WEEK ? MONDAY_US : 0)) % unit;
+	return us - (rest < 0 ? rest + unit : rest);
+}
+
+static int64_t ceil_to(int64_t us, enum cut_level level)
+{
+	const int64_t floor_us = floor_to(us, level);
+	return floor_us == us ? us : floor_us + unit_us(level);
+}
+
+static int64_t nearest(int64_t us, enum cut_level level)
+{
+	return floor_to(us + unit_us(level) / 2, level);
 }
 
 enum err costs_check_starts(const int64_t *starts_us, size_t n_starts)
@@ -40,100 +67,182 @@ enum err costs_check_starts(const int64_t *starts_us, size_t n_starts)
 	return ERR_OK;
 }
 
-/* False without memory. */
-static bool stretches_init(struct stretches *s, size_t max, struct arena *arena)
+size_t cut_first_level(
+	const int64_t *starts_us, size_t n_starts, const enum cut_level *levels, size_t n_levels)
 {
-	s->piece = arena_array(arena, max, sizeof(*s->piece));
-	s->lo_us = arena_array(arena, max, sizeof(*s->lo_us));
-	s->hi_us = arena_array(arena, max, sizeof(*s->hi_us));
-	s->n = 0;
-	return !arena_overflowed(arena);
+	/* A day on which clocks are changed is an hour shorter. */
+	const int64_t average_us = (starts_us[n_starts - 1] - starts_us[0]) / (int64_t)(n_starts - 1);
+	size_t i = 0;
+	while (n_starts > 2 && i + 1 < n_levels && average_us < unit_us(levels[i]) / 10 * 9)
+		i++;
+	return i;
 }
 
-/* Adds [lo, hi), as part of the last one if it goes on there; nothing if it is empty. */
-static void stretches_add(struct stretches *s, size_t piece, int64_t lo_us, int64_t hi_us)
+/* One interval, or a part of one. */
+struct cutting {
+	const enum cut_level *levels;
+	size_t n_levels;
+	int64_t interval;
+	struct stretches *coarse;
+	struct pieces *pieces;
+};
+
+/* Adds [lo, hi), as part of the last one if it goes on there. */
+static void coarse_add(struct stretches *s, int64_t lo_us, int64_t hi_us)
 {
-	if (lo_us >= hi_us)
-		return;
-	const bool goes_on = s->n > 0 && s->hi_us[s->n - 1] == lo_us && s->piece[s->n - 1] == (int64_t)piece;
-	if (!goes_on) {
-		s->piece[s->n] = (int64_t)piece;
+	if (s->n == 0 || s->hi_us[s->n - 1] != lo_us)
 		s->lo_us[s->n++] = lo_us;
-	}
 	s->hi_us[s->n - 1] = hi_us;
 }
 
-bool cut_init(struct cut *cut, size_t n, struct arena *arena)
+/* What one interval takes away is often what its neighbour adds: then it is read once. */
+static void piece_add(
+	struct pieces *p, enum cut_level level, int64_t interval, bool taken, int64_t lo_us, int64_t hi_us)
 {
-	/* A piece has one coarse stretch at most, one of quarters at either side of it, and four ragged ends.
-	 */
-	return stretches_init(&cut->coarse, n, arena) && stretches_init(&cut->quarters, 2 * n, arena) &&
-	       stretches_init(&cut->ragged, 4 * n, arena);
+	if (lo_us >= hi_us)
+		return;
+	for (size_t i = p->n; i > 0 && p->n - i < PIECES_AN_INTERVAL; i--) {
+		int64_t *const free_side = taken ? &p->minus[i - 1] : &p->plus[i - 1];
+		if (p->level[i - 1] == (int64_t)level && p->lo_us[i - 1] == lo_us &&
+			p->hi_us[i - 1] == hi_us && *free_side < 0) {
+			*free_side = interval;
+			return;
+		}
+	}
+	p->level[p->n] = (int64_t)level;
+	p->plus[p->n] = taken ? -1 : interval;
+	p->minus[p->n] = taken ? interval : -1;
+	p->lo_us[p->n] = lo_us;
+	p->hi_us[p->n++] = hi_us;
 }
 
-static void add_fine(struct cut *cut, size_t piece, int64_t lo_us, int64_t hi_us)
+static void level_add(const struct cutting *c, size_t level, bool taken, int64_t lo_us, int64_t hi_us)
 {
-	const int64_t first_us = ceil_to(lo_us, QUARTER_US);
-	const int64_t last_us = floor_to(hi_us, QUARTER_US);
+	if (level == 0)
+		coarse_add(c->coarse, lo_us, hi_us);
+	else
+		piece_add(c->pieces, c->levels[level], c->interval, taken, lo_us, hi_us);
+}
+
+/* What is left between a border and the row's border nearest to it. */
+struct rest {
+	int64_t lo_us, hi_us;
+	size_t level;
+	bool taken;
+};
+
+/* The rows of one level of [lo, hi), whose ends are quarters, if they leave less to the finer ones than there
+ * was. Returns how many rests there are. */
+static size_t cut_level_of(const struct cutting *c, const struct rest *of, struct rest rests[2])
+{
+	const int64_t lo_us = of->lo_us, hi_us = of->hi_us;
+	const enum cut_level level = c->levels[of->level];
+	const int64_t first_us = nearest(lo_us, level), last_us = nearest(hi_us, level);
+	const int64_t left_us = llabs(lo_us - first_us) + llabs(hi_us - last_us);
+	rests[0] = (struct rest){lo_us, hi_us, of->level + 1, of->taken};
+	if (first_us >= last_us || left_us >= hi_us - lo_us)
+		return 1;
+	level_add(c, of->level, of->taken, first_us, last_us);
+	rests[0] = lo_us < first_us ? (struct rest){lo_us, first_us, of->level + 1, of->taken}
+				    : (struct rest){first_us, lo_us, of->level + 1, !of->taken};
+	rests[1] = hi_us > last_us ? (struct rest){last_us, hi_us, of->level + 1, of->taken}
+				   : (struct rest){hi_us, last_us, of->level + 1, !of->taken};
+	return 2;
+}
+
+/* [lo, hi), whose ends are quarters, level by level. A rest has one end of its own, so that there are never
+ * more than two. */
+static void cut_quarters(const struct cutting *c, int64_t lo_us, int64_t hi_us)
+{
+	struct rest rests[2 * CUT_LEVELS_MAX] = {{lo_us, hi_us, 0, false}};
+	size_t n = 1;
+	while (n > 0) {
+		const struct rest rest = rests[--n];
+		if (rest.lo_us >= rest.hi_us)
+			continue;
+		CHECK(rest.level < c->n_levels && n + 2 <= 2 * CUT_LEVELS_MAX);
+		n += cut_level_of(c, &rest, rests + n);
+	}
+}
+
+/* The quarters of an interval. */
+static void cut_one(const struct cutting *c, int64_t from_us, int64_t to_us)
+{
+	const int64_t first_us = ceil_to(from_us, CUT_QUARTER), last_us = floor_to(to_us, CUT_QUARTER);
+	if (first_us < last_us)
+		cut_quarters(c, first_us, last_us);
+}
+
+static bool pieces_init(struct pieces *p, size_t n, struct arena *arena)
+{
+	const size_t max = PIECES_AN_INTERVAL * n;
+	int64_t **const columns[] = {&p->level, &p->plus, &p->minus, &p->lo_us, &p->hi_us};
+	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+		*columns[i] = arena_array(arena, max, sizeof(**columns[i]));
+	p->n = 0;
+	return !arena_overflowed(arena);
+}
+
+/* What only events hold of an interval. */
+static void pieces_add_events(struct pieces *p, size_t i, int64_t from_us, int64_t to_us)
+{
+	const int64_t first_us = ceil_to(from_us, CUT_QUARTER), last_us = floor_to(to_us, CUT_QUARTER);
 	if (first_us > last_us) { /* within one quarter */
-		stretches_add(&cut->ragged, piece, lo_us, hi_us);
+		piece_add(p, CUT_EVENT, (int64_t)i, false, from_us, to_us);
 		return;
 	}
-	stretches_add(&cut->ragged, piece, lo_us, first_us);
-	stretches_add(&cut->quarters, piece, first_us, last_us);
-	stretches_add(&cut->ragged, piece, last_us, hi_us);
+	piece_add(p, CUT_EVENT, (int64_t)i, false, from_us, first_us);
+	piece_add(p, CUT_EVENT, (int64_t)i, false, last_us, to_us);
 }
 
-void cut_add(struct cut *cut, size_t piece, int64_t from_us, int64_t to_us, int64_t coarse_us)
+bool cut_intervals(const int64_t *starts_us, size_t n_starts, const enum cut_level *levels, size_t n_levels,
+	struct arena *arena, struct cut *ret)
 {
-	const int64_t first_us = ceil_to(from_us, coarse_us);
-	const int64_t last_us = floor_to(to_us, coarse_us);
-	if (first_us >= last_us) {
-		add_fine(cut, piece, from_us, to_us);
-		return;
-	}
-	add_fine(cut, piece, from_us, first_us);
-	stretches_add(&cut->coarse, piece, first_us, last_us);
-	add_fine(cut, piece, last_us, to_us);
-}
-
-bool cut_intervals(
-	const int64_t *starts_us, size_t n_starts, int64_t coarse_us, struct arena *arena, struct cut *ret)
-{
-	if (!cut_init(ret, n_starts, arena))
+	struct cut cut = {.starts_us = arena_array(arena, n_starts, sizeof(*cut.starts_us)),
+		.n_starts = n_starts,
+		.coarse.lo_us = arena_array(arena, n_starts, sizeof(*cut.coarse.lo_us)),
+		.coarse.hi_us = arena_array(arena, n_starts, sizeof(*cut.coarse.hi_us))};
+	if (!pieces_init(&cut.pieces, n_starts, arena))
 		return false;
-	for (size_t i = 0; i + 1 < n_starts; i++)
-		cut_add(ret, 0, starts_us[i], starts_us[i + 1], coarse_us);
+	for (size_t i = 0; i < n_starts; i++)
+		cut.starts_us[i] = nearest(ceil_to(starts_us[i], CUT_QUARTER), levels[0]);
+	for (size_t i = 0; i + 1 < n_starts; i++) {
+		const struct cutting c = {.levels = levels,
+			.n_levels = n_levels,
+			.interval = (int64_t)i,
+			.coarse = &cut.coarse,
+			.pieces = &cut.pieces};
+		cut_one(&c, starts_us[i], starts_us[i + 1]);
+		const size_t n = cut.pieces.n;
+		pieces_add_events(&cut.pieces, i, starts_us[i], starts_us[i + 1]);
+		cut.ragged |= cut.pieces.n > n;
+	}
+	*ret = cut;
 	return true;
 }
 
 /* ---- parameters ---- */
 
-void param_instants(struct db_params *p, const int64_t *us, size_t n)
-{
-	const char **texts = arena_array(p->arena, n, sizeof(*texts));
-	char(*chars)[INSTANT_TEXT_SIZE] = arena_array(p->arena, n, sizeof(*chars));
-	if (!texts || !chars) {
-		db_param_text(p, NULL); /* the arena has overflowed: nothing will be sent */
-		return;
-	}
-	for (size_t i = 0; i < n; i++) {
-		instant_format(us[i], chars[i]);
-		texts[i] = chars[i];
-	}
-	db_param_text_array(p, texts, n);
-}
-
 void param_stretches(struct db_params *p, const struct stretches *s)
 {
-	param_instants(p, s->lo_us, s->n);
-	param_instants(p, s->hi_us, s->n);
+	db_param_instant_array_binary(p, s->lo_us, s->n);
+	db_param_instant_array_binary(p, s->hi_us, s->n);
 }
 
-void param_pieces(struct db_params *p, const struct stretches *s)
+static void param_pieces(struct db_params *p, const struct pieces *s)
 {
-	db_param_i64_array(p, s->piece, s->n);
-	param_stretches(p, s);
+	db_param_i64_array_binary(p, s->level, s->n);
+	db_param_i64_array_binary(p, s->plus, s->n);
+	db_param_i64_array_binary(p, s->minus, s->n);
+	db_param_instant_array_binary(p, s->lo_us, s->n);
+	db_param_instant_array_binary(p, s->hi_us, s->n);
+}
+
+void param_cut(struct db_params *p, const struct cut *cut)
+{
+	db_param_instant_array_binary(p, cut->starts_us, cut->n_starts);
+	param_stretches(p, &cut->coarse);
+	param_pieces(p, &cut->pieces);
 }
 
 const char *usage_filter_tags(const struct usage_filter *f, struct arena *arena)
@@ -165,15 +274,6 @@ bool usage_filter_needs_sets(const struct usage_filter *f)
 	return f->customer || f->api_key_id || f->tag_key || f->n_tags > 0;
 }
 
-/* ERR_RANGE: it does not fit. */
-static enum err read_money(const PGresult *r, int row, int col, struct money *ret)
-{
-	const char *const text = db_text(r, row, col);
-	if (text && decimal_parse(text, strlen(text), MONEY_SCALE, MONEY_ABS_MAX, &ret->atto) != ERR_OK)
-		return ERR_RANGE;
-	return ERR_OK;
-}
-
 enum err costs_read_sums(const PGresult *r, int row, int first_col, struct usage_sums *ret)
 {
 	struct usage_sums s = {.calls = db_i64(r, row, first_col)};
@@ -184,7 +284,7 @@ enum err costs_read_sums(const PGresult *r, int row, int first_col, struct usage
 	for (int i = 0; i < n_counts; i++)
 		*counts[i] = db_i64(r, row, first_col + 1 + i);
 	for (int i = 0; i < (int)(sizeof(amounts) / sizeof(amounts[0])); i++)
-		if (read_money(r, row, first_col + 1 + n_counts + i, amounts[i]) != ERR_OK)
+		if (db_sum(r, row, first_col + 1 + n_counts + i, amounts[i]) != ERR_OK)
 			return ERR_RANGE;
 	*ret = s;
 	return ERR_OK;

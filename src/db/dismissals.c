@@ -3,13 +3,10 @@
 
 #include "llmlab/db/dismissals.h"
 
+#include "llmlab/db/users.h"
 #include "scope.h"
 
 #define PARAMS_BYTES (16 << 10)
-
-/* Holding the user's row makes the count below true when two requests come at once. */
-static const struct db_stmt LOCK_USER = {
-	"dismissals_lock_user", "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE"};
 
 /* No row: the user has 1000 others (DISMISSALS_PER_USER_MAX). */
 static const struct db_stmt INSERT = {"dismissals_add",
@@ -38,17 +35,14 @@ struct addition {
 static enum err add(struct db_conn *c, void *arg)
 {
 	struct addition *const a = arg;
+	enum err e = users_lock(c, a->user_id);
+	if (e != ERR_OK)
+		return e;
 	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, PARAMS_BYTES);
 	struct db_params p;
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, a->user_id);
-	PGresult *locked SCOPE_RESULT = NULL;
-	enum err e = db_run(c, &LOCK_USER, &p, &locked);
-	if (e != ERR_OK)
-		return e;
-	if (db_rows(locked) == 0)
-		return ERR_NOT_FOUND;
 	db_param_text(&p, a->id);
 	PGresult *made SCOPE_RESULT = NULL;
 	e = db_run(c, &INSERT, &p, &made);
@@ -78,9 +72,7 @@ enum err dismissals_remove(struct db_conn *c, const struct uuid *user_id, const 
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, user_id);
 	db_param_text(&p, id);
-	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &DELETE_ONE, &p, &r);
-	return e == ERR_OK && db_rows(r) == 0 ? ERR_NOT_FOUND : e;
+	return db_run_row(c, &DELETE_ONE, &p, NULL);
 }
 
 enum err dismissals_list(

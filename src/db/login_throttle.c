@@ -23,8 +23,6 @@ static const struct db_stmt PURGE = {"login_throttle_purge",
 /* Runs a statement that answers one number, or none with ret NULL. */
 static enum err run(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *p, int64_t *ret)
 {
-	if (arena_overflowed(p->arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, stmt, p, &r);
 	if (e == ERR_OK && ret != NULL)

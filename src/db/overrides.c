@@ -12,13 +12,10 @@
 #include <string.h>
 
 #include "llmlab/base/check.h"
+#include "llmlab/db/users.h"
 #include "scope.h"
 
 #define PARAMS_BYTES (64 << 10)
-
-/* Holding the user's row puts a user's changes in an order: the counts below are true, and revisions grow. */
-static const struct db_stmt LOCK_USER = {
-	"overrides_lock_user", "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE"};
 
 /* The numbers of overrides.h. */
 static const struct db_stmt COUNT = {"overrides_count",
@@ -72,16 +69,6 @@ struct change {
 	int64_t created_at_us;
 };
 
-static enum err lock_user(struct db_conn *c, const struct change *k)
-{
-	struct db_params p;
-	db_params_init(&p, k->arena);
-	db_param_uuid(&p, k->user_id);
-	PGresult *locked SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &LOCK_USER, &p, &locked);
-	return e == ERR_OK && db_rows(locked) == 0 ? ERR_NOT_FOUND : e;
-}
-
 static enum err check_room(struct db_conn *c, const struct change *k)
 {
 	struct db_params p;
@@ -98,7 +85,7 @@ static enum err check_room(struct db_conn *c, const struct change *k)
 static enum err insert(struct db_conn *c, void *arg)
 {
 	struct change *const k = arg;
-	enum err e = lock_user(c, k);
+	enum err e = users_lock(c, k->user_id);
 	if (e == ERR_OK)
 		e = check_room(c, k);
 	if (e != ERR_OK)
@@ -119,16 +106,14 @@ static enum err insert(struct db_conn *c, void *arg)
 static enum err delete_one(struct db_conn *c, void *arg)
 {
 	const struct change *const k = arg;
-	enum err e = lock_user(c, k);
+	enum err e = users_lock(c, k->user_id);
 	if (e != ERR_OK)
 		return e;
 	struct db_params p;
 	db_params_init(&p, k->arena);
 	db_param_uuid(&p, k->user_id);
 	db_param_uuid(&p, k->id);
-	PGresult *r SCOPE_RESULT = NULL;
-	e = db_run(c, &DELETE_ONE, &p, &r);
-	return e == ERR_OK && db_rows(r) == 0 ? ERR_NOT_FOUND : e;
+	return db_run_row(c, &DELETE_ONE, &p, NULL);
 }
 
 enum err overrides_insert(

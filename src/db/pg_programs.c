@@ -166,8 +166,16 @@ static _Noreturn void run_child(const struct pg_command *command, char *const *a
 	/* after the change of identity, which clears it */
 	if (command->dies_with_parent)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a command has a name */
 	execve(argv[0], argv, no_environment);
 	_exit(PG_EXIT_EXEC);
+}
+
+static void free_arguments(char **argv)
+{
+	for (size_t i = 0; argv && argv[i]; i++)
+		free(argv[i]);
+	free(argv);
 }
 
 /* execve() takes pointers to non-const chars that it does not change: the copies make the types true. */
@@ -177,16 +185,14 @@ static char **copy_arguments(const char *const *argv)
 	while (argv[n])
 		n++;
 	char **const copy = calloc(n + 1, sizeof *copy);
-	for (size_t i = 0; copy && i < n; i++)
+	for (size_t i = 0; copy && i < n; i++) {
 		copy[i] = strdup(argv[i]);
+		if (!copy[i]) {
+			free_arguments(copy);
+			return NULL; /* a command without its last arguments is another one */
+		}
+	}
 	return copy;
-}
-
-static void free_arguments(char **argv)
-{
-	for (size_t i = 0; argv && argv[i]; i++)
-		free(argv[i]);
-	free(argv);
 }
 
 pid_t pg_spawn(const struct pg_command *command)

@@ -178,7 +178,7 @@ static int open_log(const struct private_pg *pg)
 	char old[PATH_MAX];
 	if (stat(pg->log_path, &st) == 0 && st.st_size > LOG_MAX_BYTES &&
 		join(old, pg->data_dir, "postgres.log.1"))
-		rename(pg->log_path, old);
+		(void)rename(pg->log_path, old); /* else it goes on growing */
 	return open(pg->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 

@@ -16,6 +16,7 @@
 #include "llmlab/base/clock.h"
 #include "llmlab/base/metrics.h"
 #include "llmlab/db/usage_write.h"
+#include "llmlab/db/users.h"
 #include "scope.h"
 
 #define CHUNK_BYTES ((size_t)256 << 20)
@@ -122,9 +123,6 @@ static const struct db_stmt INSERT = {"repricings_insert",
 	" cursor_id, catalogue_number, holder) VALUES ($1, $2, CASE WHEN $3::boolean THEN 'automatic' ELSE "
 	"'requested' END,"
 	" $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING created_at"};
-/* One request of a user counts after the other. */
-static const struct db_stmt HOLD_USER = {
-	"repricings_hold_user", "SELECT 1 FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"};
 static const struct db_stmt COUNT_RUNNING = {"repricings_count_running",
 	"SELECT count(*) FROM repricings WHERE user_id = $1 AND state = "
 	"'running' AND (kind = 'automatic') = $2::boolean"};
@@ -150,7 +148,10 @@ static const struct db_stmt FAIL_ABANDONED = {"repricings_fail_abandoned",
 	"UPDATE repricings SET state = 'failed', finished_at = now() WHERE state = 'running' AND "
 	"catalogue_number > $2::bigint"
 	" AND progress_at < now() - $1::bigint * interval '1 microsecond' AND user_id <> ALL " DELETED_USERS
-	" RETURNING 1"};
+	" AND NOT EXISTS (SELECT FROM price_catalogues AS c WHERE c.number >= catalogue_number"
+	" AND c.last_seen_at >= now() - $1::bigint * interval '1 microsecond') RETURNING 1"};
+static const struct db_stmt CATALOGUE_SEEN = {"repricing_catalogue_seen",
+	"UPDATE price_catalogues SET last_seen_at = now() WHERE number = $1::bigint"};
 static const struct db_stmt FIND_CATALOGUE = {
 	"repricing_find_catalogue", "SELECT number FROM price_catalogues WHERE version = $1"};
 static const struct db_stmt ADD_CATALOGUE = {"repricing_add_catalogue",
@@ -349,7 +350,10 @@ static enum err price_events(struct chunk *k)
 	for (size_t i = 0; i < k->n_events; i++) {
 		const struct event *const e = &k->events[i];
 		struct repriced n;
-		const bool changed = k->price(k->arg, e, k->arena, &n) && is_changed(e, &n);
+		const enum err priced = k->price(k->arg, e, k->arena, &n);
+		if (priced != ERR_OK && priced != ERR_NOT_FOUND)
+			return priced;
+		const bool changed = priced == ERR_OK && is_changed(e, &n);
 		const bool has_new = changed ? n.has_cost : e->has_cost;
 		const struct money new_cost = changed ? n.cost : e->cost;
 		if (e->has_cost && !money_add(k->r.range_old_cost, e->cost, &k->r.range_old_cost))
@@ -386,20 +390,6 @@ static const char *money_text(struct chunk *k, bool has, struct money m)
 	return arena_strdup(k->arena, text);
 }
 
-static const char *instant_text(struct chunk *k, int64_t us)
-{
-	char text[INSTANT_TEXT_SIZE];
-	instant_format(us, text);
-	return arena_strdup(k->arena, text);
-}
-
-static const char *uuid_text(struct chunk *k, const struct uuid *u)
-{
-	char text[UUID_TEXT_SIZE];
-	uuid_format(u, text);
-	return arena_strdup(k->arena, text);
-}
-
 /* The arrays of CHANGE, from $3 on. */
 enum {
 	TO_AT,
@@ -427,8 +417,8 @@ static void change_params(struct chunk *k, struct db_params *p)
 		return;
 	for (size_t i = 0; i < k->n_changed; i++) {
 		const struct repriced *const n = &k->becomes[i];
-		columns[TO_AT][i] = instant_text(k, k->changed[i]->occurred_at_us);
-		columns[TO_ID][i] = uuid_text(k, &k->changed[i]->id);
+		columns[TO_AT][i] = instant_text(k->changed[i]->occurred_at_us, k->arena);
+		columns[TO_ID][i] = uuid_text(&k->changed[i]->id, k->arena);
 		columns[TO_COST][i] = money_text(k, n->has_cost, n->cost);
 		columns[TO_CATALOGUE_COST][i] = money_text(k, n->has_catalogue_cost, n->catalogue_cost);
 		columns[TO_STATUS][i] = n->pricing_status;
@@ -599,11 +589,9 @@ static enum err lock_row(struct chunk *k)
 	db_param_uuid(&p, &k->r.user_id);
 	db_param_uuid(&p, &k->r.id);
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(k->db, &LOCK, &p, &r);
+	const enum err e = db_run_row(k->db, &LOCK, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	const struct repricing now = read_row(r, 0, k->arena);
 	if (arena_overflowed(k->arena))
 		return ERR_NO_MEMORY;
@@ -724,14 +712,8 @@ static enum err insert_within_limit(struct db_conn *c, void *arg)
 	struct repricing *const r = arg;
 	struct arena arena SCOPE_ARENA;
 	arena_init(&arena, 4096);
-	struct db_params p;
-	db_params_init(&p, &arena);
-	db_param_uuid(&p, &r->user_id);
 	r->stored = false;
-	PGresult *held SCOPE_RESULT = NULL;
-	enum err e = db_run(c, &HOLD_USER, &p, &held);
-	if (e == ERR_OK && db_rows(held) == 0)
-		return ERR_NOT_FOUND;
+	enum err e = users_lock(c, &r->user_id);
 	int64_t running = 0;
 	if (e == ERR_OK)
 		e = repricings_count_running(c, &r->user_id, false, &running);
@@ -832,11 +814,9 @@ enum err repricings_find(struct db_conn *c, const struct uuid *user_id, const st
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, id);
 	PGresult *r SCOPE_RESULT = NULL;
-	enum err e = db_run(c, &FIND, &p, &r);
+	enum err e = db_run_row(c, &FIND, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	struct repricing *row;
 	size_t n;
 	e = read_rows(c, user_id, r, arena, &row, &n);
@@ -867,11 +847,9 @@ enum err repricings_next(struct db_conn *c, int64_t idle_us, int64_t holder, int
 	db_param_i64(&p, holder);
 	db_param_i64(&p, catalogue_number);
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &NEXT, &p, &r);
+	const enum err e = db_run_row(c, &NEXT, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	struct repricing row = read_row(r, 0, arena);
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
@@ -915,6 +893,16 @@ enum err repricing_catalogue_number(struct db_conn *c, const char *version, int6
 			return e;
 	}
 	return ERR_DB_RETRY;
+}
+
+enum err repricing_catalogue_seen(struct db_conn *c, int64_t number)
+{
+	struct arena arena SCOPE_ARENA;
+	arena_init(&arena, 4096);
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_i64(&p, number);
+	return db_run(c, &CATALOGUE_SEEN, &p, NULL);
 }
 
 enum err repricing_count(struct db_conn *c, const struct repricing *r, int64_t *ret)

@@ -63,17 +63,14 @@ static enum err read_zone(struct db_conn *c, struct asking *k)
 	struct db_params p;
 	db_params_init(&p, k->arena);
 	db_param_uuid(&p, &k->ask->user_id);
-	if (arena_overflowed(k->arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, k->ask->hold ? &HOLD_USER : &READ_USER, &p, &r);
+	const enum err e = db_run_row(c, k->ask->hold ? &HOLD_USER : &READ_USER, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	/* It was checked when it was set: a zone that has gone from the system must not become another one.
 	 */
-	return tz_load(db_text(r, 0, 0), &k->tz) == ERR_OK ? ERR_OK : ERR_INTERNAL;
+	const enum err loaded = tz_load(db_text(r, 0, 0), &k->tz);
+	return loaded == ERR_NOT_FOUND ? ERR_INTERNAL : loaded;
 }
 
 static enum err read_budgets(struct db_conn *c, struct asking *k)
@@ -144,8 +141,6 @@ static enum err hold(struct db_conn *c, struct asking *k)
 	db_param_text(&p, ask->call.customer);
 	db_param_text(&p, ask->call.tags_json);
 	db_param_i64(&p, ask->ttl_s);
-	if (arena_overflowed(k->arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &INSERT, &p, &r);
 	if (e != ERR_OK)
@@ -196,20 +191,11 @@ enum err reservations_release(struct db_conn *c, const struct uuid *user_id, con
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, id);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &RELEASE, &p, &r);
 	if (e != ERR_OK)
 		return e;
 	return db_rows(r) == 1 && db_bool(r, 0, 0) ? ERR_OK : ERR_NOT_FOUND;
-}
-
-static const char *uuid_text(const struct uuid *u, struct arena *arena)
-{
-	char text[UUID_TEXT_SIZE];
-	uuid_format(u, text);
-	return arena_strdup(arena, text);
 }
 
 enum err reservations_settle_params(

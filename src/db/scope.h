@@ -12,8 +12,6 @@ static inline void scope_clear_result(PGresult **r)
 
 /* PGresult *r SCOPE_RESULT = NULL; */
 #define SCOPE_RESULT __attribute__((cleanup(scope_clear_result)))
-/* struct arena a SCOPE_ARENA; right before arena_init(). */
-#define SCOPE_ARENA __attribute__((cleanup(arena_release)))
 
 /* Accounts that were deleted, and whose data are still being removed (docs/adr/0008): jobs for everybody
  * leave them alone, by user_id <> ALL of these. They are few, and read once for a statement. */

@@ -12,10 +12,13 @@
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/core/hash.h"
+#include "llmlab/db/history.h"
 
 #define QUARTER_S (15 * 60)
 #define HOUR_S	  (60 * 60)
 #define DAY_S	  (24 * 60 * 60)
+#define WEEK_S	  (7 * DAY_S)
+#define MONDAY_S  (4 * DAY_S) /* a Monday, 1970-01-05: where weeks are counted from */
 
 /* ---- statements ---- */
 
@@ -160,16 +163,22 @@ static const struct table {
 		LOCK("usage_set_model_day", SET_MODEL), CHANGE("usage_set_model_day", SET_MODEL)},
 	{KEY_SET, DAY_S, compare_by_set, INSERT("usage_set_day", SET), LOCK("usage_set_day", SET),
 		CHANGE("usage_set_day", SET)},
+	{KEY_HOUR, DAY_S, compare_by_hour, INSERT("usage_day", HOUR), LOCK("usage_day", HOUR),
+		CHANGE("usage_day", HOUR)},
+	{KEY_MODEL, WEEK_S, compare_by_model, INSERT("usage_model_week", MODEL),
+		LOCK("usage_model_week", MODEL), CHANGE("usage_model_week", MODEL)},
+	{KEY_SET, WEEK_S, compare_by_set, INSERT("usage_set_week", SET), LOCK("usage_set_week", SET),
+		CHANGE("usage_set_week", SET)},
 };
 #define N_TABLES (sizeof tables / sizeof tables[0])
 _Static_assert(2 * N_TABLES <= USAGE_STATEMENTS_MAX, "two statements a table");
 
 /* ---- what an event adds ---- */
 
-/* The multiple of width at or before s. */
+/* The begin of the time of this width that contains s: weeks begin on Mondays, all others divide a day. */
 static int64_t floor_to(int64_t s, int64_t width)
 {
-	const int64_t rest = s % width;
+	const int64_t rest = (s - (width == WEEK_S ? MONDAY_S : 0)) % width;
 	return s - (rest < 0 ? rest + width : rest);
 }
 
@@ -292,13 +301,6 @@ static size_t without_idle(struct usage_delta *rows, size_t n)
 }
 
 /* ---- parameters ---- */
-
-static const char *uuid_text(struct arena *arena, const struct uuid *u)
-{
-	char text[UUID_TEXT_SIZE];
-	uuid_format(u, text);
-	return arena_strdup(arena, text);
-}
 
 /* Room for one column of n rows. */
 struct columns {
@@ -441,6 +443,7 @@ struct known_set {
 
 struct usage_known_sets {
 	uint64_t conn_number;		   /* of the connection that committed them */
+	struct history_mark mark;	   /* written with the last of them; set if there are any */
 	struct known_set sets[KNOWN_SETS]; /* each at its hash: a later one takes an earlier one's place */
 };
 
@@ -463,12 +466,18 @@ static struct known_set *place_of(struct usage_known_sets *k, const struct event
 
 static bool is_known(struct usage_known_sets *k, const struct event *e)
 {
+	if (k == NULL)
+		return false;
 	const struct known_set *const at = place_of(k, e);
 	return at->used && uuid_equal(&at->user_id, &e->user_id) && uuid_equal(&at->set_id, &e->set_id);
 }
 
 void usage_inserted(struct usage_known_sets *known, const struct usage_statements *s)
 {
+	if (known == NULL)
+		return;
+	if (s->n_new_sets > 0)
+		known->mark = s->mark;
 	for (size_t i = 0; i < s->n_new_sets; i++) {
 		const struct event *const e = s->new_sets[i];
 		*place_of(known, e) =
@@ -483,9 +492,9 @@ static int compare_sets(const void *a, const void *b)
 	return order != 0 ? order : uuid_compare(&(*x)->set_id, &(*y)->set_id);
 }
 
-/* One event of each set of the rows that is not known, by key. */
+/* One event of each set of the rows that is not known, by key; *ret_relies: some are. */
 static enum err find_new_sets(const struct usage_delta *by_set, size_t n, struct usage_known_sets *known,
-	struct arena *arena, struct usage_statements *s)
+	struct arena *arena, struct usage_statements *s, bool *ret_relies)
 {
 	const struct event **const sets = arena_array(arena, n, sizeof(const struct event *));
 	if (sets == NULL)
@@ -495,6 +504,7 @@ static enum err find_new_sets(const struct usage_delta *by_set, size_t n, struct
 		if (!is_known(known, by_set[i].event))
 			sets[n_sets++] = by_set[i].event;
 	}
+	*ret_relies = n_sets < n;
 	if (n_sets > 1)
 		qsort(sets, n_sets, sizeof *sets, compare_sets);
 	s->new_sets = sets;
@@ -518,11 +528,11 @@ static enum err set_params(
 		return ERR_NO_MEMORY;
 	for (size_t i = 0; i < n; i++) {
 		const struct event *const e = sets[i];
-		columns[SET_USER][i] = uuid_text(arena, &e->user_id);
-		columns[SET_ID][i] = uuid_text(arena, &e->set_id);
+		columns[SET_USER][i] = uuid_text(&e->user_id, arena);
+		columns[SET_ID][i] = uuid_text(&e->set_id, arena);
 		columns[SET_PROJECT][i] = project_of(e);
 		columns[SET_CUSTOMER][i] = e->customer == NULL ? "" : e->customer;
-		columns[SET_API_KEY][i] = e->has_api_key ? uuid_text(arena, &e->api_key_id) : NULL;
+		columns[SET_API_KEY][i] = e->has_api_key ? uuid_text(&e->api_key_id, arena) : NULL;
 		columns[SET_TAGS][i] = e->tags_json;
 	}
 	db_params_init(p, arena);
@@ -531,12 +541,35 @@ static enum err set_params(
 	return arena_overflowed(arena) ? ERR_NO_MEMORY : ERR_OK;
 }
 
+void usage_forget_sets(struct usage_known_sets *k)
+{
+	memset(k, 0, sizeof *k);
+}
+
 static void forget_after_reconnect(struct usage_known_sets *k, uint64_t conn_number)
 {
-	if (k->conn_number == conn_number)
+	if (k == NULL || k->conn_number == conn_number)
 		return;
-	memset(k->sets, 0, sizeof k->sets);
+	usage_forget_sets(k);
 	k->conn_number = conn_number;
+}
+
+/* Known sets were committed by transactions that left marks: as long as the last mark is there, so are they.
+ * It is looked at in the transaction that relies on them, and moved by the one that adds to them. */
+static enum err add_mark(
+	struct usage_statements *s, const struct usage_known_sets *known, bool relies, struct arena *arena)
+{
+	if (known == NULL)
+		return ERR_OK;
+	if (s->n_new_sets > 0) {
+		s->mark = history_next(&known->mark);
+		struct db_params *const p =
+			add_statement(s, known->mark.set ? &HISTORY_MOVE : &HISTORY_BEGIN, 0);
+		history_move_params(p, &known->mark, &s->mark, arena);
+	} else if (relies) {
+		history_check_params(add_statement(s, &HISTORY_CHECK, 0), &known->mark, arena);
+	}
+	return arena_overflowed(arena) ? ERR_NO_MEMORY : ERR_OK;
 }
 
 /* ---- making the statements ---- */
@@ -552,7 +585,10 @@ enum err usage_insert(struct usage_delta *deltas, size_t n, struct usage_known_s
 	struct usage_delta *const rows = arena_array(arena, n_by_set, sizeof *rows);
 	if (rows == NULL)
 		return ERR_NO_MEMORY;
-	enum err e = find_new_sets(deltas, n_by_set, known, arena, s);
+	bool relies = false;
+	enum err e = find_new_sets(deltas, n_by_set, known, arena, s, &relies);
+	if (e == ERR_OK)
+		e = add_mark(s, known, relies, arena);
 	if (e == ERR_OK && s->n_new_sets > 0)
 		e = set_params(add_statement(s, &SETS_INSERT, 0), s->new_sets, s->n_new_sets, arena);
 	for (size_t i = 0; e == ERR_OK && i < N_TABLES; i++) {

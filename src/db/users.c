@@ -19,6 +19,9 @@ static const struct db_stmt FIND_USER_BY_EMAIL = {"users_find_by_email",
 static const struct db_stmt FIND_USER = {
 	"users_find", "SELECT " USER_COLUMNS " FROM users WHERE id = $1 AND deleted_at IS NULL"};
 
+static const struct db_stmt LOCK_USER = {
+	"users_lock", "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"};
+
 static const struct db_stmt UPDATE_USER = {"users_update",
 	"UPDATE users SET name = coalesce($2, name), timezone = coalesce($3, timezone), updated_at = now()"
 	" WHERE id = $1 AND deleted_at IS NULL RETURNING id"};
@@ -73,8 +76,6 @@ enum err users_insert(struct db_conn *c, const struct user *u)
 	db_param_text(&p, u->password_hash);
 	db_param_text(&p, u->timezone);
 	db_param_instant(&p, u->created_at_us);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	return db_run(c, &INSERT_USER, &p, NULL);
 }
 
@@ -82,14 +83,10 @@ enum err users_insert(struct db_conn *c, const struct user *u)
 static enum err find_user(
 	struct db_conn *c, const struct db_stmt *stmt, const struct db_params *p, struct user *ret)
 {
-	if (arena_overflowed(p->arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, stmt, p, &r);
+	const enum err e = db_run_row(c, stmt, p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	const struct user found = {
 		.id = db_uuid(r, 0, 0),
 		.email = arena_strdup(p->arena, db_text(r, 0, 1)),
@@ -121,6 +118,16 @@ enum err users_find(struct db_conn *c, const struct uuid *id, struct arena *aren
 	return find_user(c, &FIND_USER, &p, ret);
 }
 
+enum err users_lock(struct db_conn *c, const struct uuid *id)
+{
+	struct arena arena SCOPE_ARENA;
+	arena_init(&arena, PARAMS_BYTES);
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, id);
+	return db_run_row(c, &LOCK_USER, &p, NULL);
+}
+
 enum err users_update(struct db_conn *c, const struct uuid *id, const char *name, const char *timezone)
 {
 	struct arena arena SCOPE_ARENA;
@@ -130,13 +137,7 @@ enum err users_update(struct db_conn *c, const struct uuid *id, const char *name
 	db_param_uuid(&p, id);
 	db_param_text(&p, name);
 	db_param_text(&p, timezone);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
-	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &UPDATE_USER, &p, &r);
-	if (e != ERR_OK)
-		return e;
-	return db_rows(r) == 1 ? ERR_OK : ERR_NOT_FOUND;
+	return db_run_row(c, &UPDATE_USER, &p, NULL);
 }
 
 enum err users_set_password(struct db_conn *c, const struct uuid *id, const char *old_hash,
@@ -149,14 +150,10 @@ enum err users_set_password(struct db_conn *c, const struct uuid *id, const char
 	db_param_uuid(&p, id);
 	db_param_text(&p, old_hash);
 	db_param_text(&p, new_hash);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &SET_PASSWORD, &p, &r);
+	const enum err e = db_run_row(c, &SET_PASSWORD, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	*ret_generation = db_i64(r, 0, 0);
 	return ERR_OK;
 }
@@ -170,8 +167,6 @@ enum err users_rehash(struct db_conn *c, const struct uuid *id, const char *old_
 	db_param_uuid(&p, id);
 	db_param_text(&p, old_hash);
 	db_param_text(&p, new_hash);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	return db_run(c, &REHASH, &p, NULL);
 }
 
@@ -185,8 +180,6 @@ enum err tokens_revoke(
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, token_id);
 	db_param_instant(&p, expires_at_us);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	return db_run(c, &REVOKE_TOKEN, &p, NULL);
 }
 
@@ -200,8 +193,6 @@ enum err tokens_is_revoked(struct db_conn *c, const struct uuid *user_id, const 
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, token_id);
 	db_param_i64(&p, generation);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &IS_REVOKED, &p, &r);
 	if (e != ERR_OK)
@@ -228,8 +219,6 @@ static enum err revoked_page(struct db_conn *c, struct revoked_place *place,
 	db_params_init(&p, &arena);
 	db_param_instant(&p, place->revoked_at_us);
 	db_param_uuid(&p, &place->token_id);
-	if (arena_overflowed(&arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &REVOKED_SINCE, &p, &r);
 	if (e != ERR_OK)

@@ -29,13 +29,7 @@ void db_param_text(struct db_params *p, const char *s)
 
 void db_param_uuid(struct db_params *p, const struct uuid *u)
 {
-	if (!u) {
-		db_param_text(p, NULL);
-		return;
-	}
-	char text[UUID_TEXT_SIZE];
-	uuid_format(u, text);
-	db_param_text(p, arena_strdup(p->arena, text));
+	db_param_text(p, u ? uuid_text(u, p->arena) : NULL);
 }
 
 void db_param_i64(struct db_params *p, int64_t v)
@@ -57,9 +51,7 @@ void db_param_money(struct db_params *p, struct money m)
 
 void db_param_instant(struct db_params *p, int64_t us)
 {
-	char text[INSTANT_TEXT_SIZE];
-	instant_format(us, text);
-	db_param_text(p, arena_strdup(p->arena, text));
+	db_param_text(p, instant_text(us, p->arena));
 }
 
 /* What snprintf("%" PRId64) writes, at a fraction of the time: sums come by the ten thousand. */
@@ -285,6 +277,16 @@ struct money db_money(const PGresult *r, int row, int col)
 		CHECK(decimal_parse(text, strlen(text), MONEY_SCALE, decimal_pow10(DECIMAL_SCALE_MAX),
 			      &m.atto) == ERR_OK);
 	return m;
+}
+
+enum err db_sum(const PGresult *r, int row, int col, struct money *ret)
+{
+	const char *const text = db_text(r, row, col);
+	struct money m = money_zero();
+	if (text && decimal_parse(text, strlen(text), MONEY_SCALE, DECIMAL_MAX, &m.atto) != ERR_OK)
+		return ERR_RANGE;
+	*ret = m;
+	return ERR_OK;
 }
 
 int64_t db_instant(const PGresult *r, int row, int col)

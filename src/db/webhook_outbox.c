@@ -17,11 +17,18 @@
 _Static_assert(WEBHOOK_CLAIMS_PER_USER == 2 && WEBHOOK_LEASE_US == 60000000 && WEBHOOK_LOG_MAX == 1000 &&
 		       WEBHOOK_LOG_DAYS == 14,
 	"the statements say the same");
+_Static_assert(WEBHOOK_PASSED_BY_US == 60000000, "and this one");
+
+/* Of a delivery d: due for whoever has the keys with these ids, or for anybody if none of those has come. */
+#define DUE(current, previous)                                                                               \
+	"d.status = 'pending' AND d.next_attempt_at <= statement_timestamp() AND d.user_id <> "              \
+	"ALL " DELETED_USERS " AND (d.next_attempt_at < statement_timestamp() - interval '60 s'"             \
+	" OR EXISTS (SELECT FROM webhooks AS s WHERE s.user_id = d.user_id AND s.id = d.webhook_id"          \
+	" AND split_part(s.secret, '.', 1) IN (" current "::text, " previous "::text)))"
 
 /* Asked all the time: one step into an index. */
 static const struct db_stmt ANY_DUE = {"webhook_outbox_any_due",
-	"SELECT EXISTS (SELECT FROM webhook_deliveries WHERE status = 'pending' AND next_attempt_at <= "
-	"now() AND user_id <> ALL " DELETED_USERS ")"};
+	"SELECT EXISTS (SELECT FROM webhook_deliveries AS d WHERE " DUE("$1", "$2") ")"};
 
 static const struct db_stmt LOCK = {
 	"webhook_outbox_lock", "SELECT pg_advisory_xact_lock(hashtextextended('llmlab webhook claims', 0))"};
@@ -44,19 +51,20 @@ static const struct db_stmt LOCK = {
 
 /* Among the first thousand that are due: cheap, and everything unless one user's queue fills them. */
 static const struct db_stmt CLAIM = {"webhook_outbox_claim",
-	"WITH first AS MATERIALIZED (SELECT user_id, id, next_attempt_at FROM webhook_deliveries"
-	" WHERE status = 'pending' AND next_attempt_at <= statement_timestamp() AND user_id <> "
-	"ALL " DELETED_USERS " ORDER BY next_attempt_at, id LIMIT 1000),"
-	" placed AS (SELECT user_id, id, next_attempt_at, row_number() OVER (PARTITION BY user_id ORDER BY "
-	"next_attempt_at,"
-	" id) AS place FROM first),"
-	" chosen AS MATERIALIZED (SELECT user_id, id FROM placed WHERE place <= 2 AND place <= " ROOM_OF(
-		"placed.user_id") " ORDER BY next_attempt_at, id LIMIT $1::integer)" CLAIM_CHOSEN};
+	"WITH first AS MATERIALIZED (SELECT user_id, id, next_attempt_at FROM webhook_deliveries AS d"
+	" WHERE " DUE("$2", "$3") " ORDER BY next_attempt_at, id LIMIT 1000),"
+				  " placed AS (SELECT user_id, id, next_attempt_at, row_number() OVER "
+				  "(PARTITION BY user_id ORDER BY "
+				  "next_attempt_at,"
+				  " id) AS place FROM first),"
+				  " chosen AS MATERIALIZED (SELECT user_id, id FROM placed WHERE place <= 2 "
+				  "AND place <= " ROOM_OF(
+					  "placed.user_id") " ORDER BY next_attempt_at, id LIMIT "
+							    "$1::integer)" CLAIM_CHOSEN};
 
-static const struct db_stmt MORE_DUE = {"webhook_outbox_more_due",
-	"SELECT EXISTS (SELECT FROM webhook_deliveries WHERE status = 'pending'"
-	" AND next_attempt_at <= statement_timestamp() AND user_id <> ALL " DELETED_USERS
-	" ORDER BY next_attempt_at, id OFFSET 1000)"};
+static const struct db_stmt MORE_DUE = {
+	"webhook_outbox_more_due", "SELECT EXISTS (SELECT FROM webhook_deliveries AS d WHERE " DUE(
+					   "$1", "$2") " ORDER BY next_attempt_at, id OFFSET 1000)"};
 
 /* From user to user through the index, so that whoever stands behind a long queue has his turn too. */
 static const struct db_stmt CLAIM_BEHIND = {"webhook_outbox_claim_behind",
@@ -67,8 +75,7 @@ static const struct db_stmt CLAIM_BEHIND = {"webhook_outbox_claim_behind",
 	"NULL),"
 	" chosen AS MATERIALIZED (SELECT due.user_id, due.id FROM waiting AS w CROSS JOIN LATERAL ("
 	"SELECT d.user_id, d.id, d.next_attempt_at FROM webhook_deliveries AS d WHERE d.user_id = w.user_id"
-	" AND d.status = 'pending' AND d.next_attempt_at <= statement_timestamp() AND d.user_id <> "
-	"ALL " DELETED_USERS " ORDER BY d.next_attempt_at, d.id LIMIT " ROOM_OF(
+	" AND " DUE("$2", "$3") " ORDER BY d.next_attempt_at, d.id LIMIT " ROOM_OF(
 		"w.user_id") ") AS due"
 			     " ORDER BY due.next_attempt_at, due.id LIMIT $1::integer)" CLAIM_CHOSEN};
 
@@ -124,6 +131,7 @@ static const struct db_stmt REPLACE = {"webhook_secret_replace",
 
 struct claiming {
 	int max;
+	const struct webhook_keys *keys;
 	struct arena *arena;
 	struct webhook_claim *claims;
 	size_t n;
@@ -144,12 +152,32 @@ static struct webhook_claim read_claim(const PGresult *r, int row, struct arena 
 		.active = db_bool(r, row, 10)};
 }
 
+static void params_keys(struct db_params *p, const struct webhook_keys *keys)
+{
+	db_param_text(p, keys->current);
+	db_param_text(p, keys->previous);
+}
+
+/* Whether there is any for the statement. */
+static enum err ask(struct db_conn *c, const struct db_stmt *stmt, const struct webhook_keys *keys, bool *ret)
+{
+	struct db_params p;
+	db_params_init(&p, NULL);
+	params_keys(&p, keys);
+	PGresult *r SCOPE_RESULT = NULL;
+	const enum err e = db_run(c, stmt, &p, &r);
+	if (e == ERR_OK)
+		*ret = db_bool(r, 0, 0);
+	return e;
+}
+
 /* Claims with the statement what there is room for, and appends it. */
 static enum err claim_some(struct db_conn *c, const struct db_stmt *stmt, struct claiming *k)
 {
 	struct db_params p;
 	db_params_init(&p, k->arena);
 	db_param_i64(&p, k->max - (int)k->n);
+	params_keys(&p, k->keys);
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, stmt, &p, &r);
 	if (e != ERR_OK)
@@ -173,20 +201,20 @@ static enum err claim(struct db_conn *c, void *arg)
 		e = claim_some(c, &CLAIM, k);
 	if (e != ERR_OK || k->n == (size_t)k->max)
 		return e;
-	PGresult *more SCOPE_RESULT = NULL;
-	e = db_run(c, &MORE_DUE, NULL, &more);
-	return e == ERR_OK && db_bool(more, 0, 0) ? claim_some(c, &CLAIM_BEHIND, k) : e;
+	bool more = false;
+	e = ask(c, &MORE_DUE, k->keys, &more);
+	return e == ERR_OK && more ? claim_some(c, &CLAIM_BEHIND, k) : e;
 }
 
-enum err webhook_outbox_claim(
-	struct db_conn *c, int max, struct arena *arena, struct webhook_claim **ret, size_t *ret_n)
+enum err webhook_outbox_claim(struct db_conn *c, int max, const struct webhook_keys *keys,
+	struct arena *arena, struct webhook_claim **ret, size_t *ret_n)
 {
-	PGresult *r SCOPE_RESULT = NULL;
-	enum err e = db_run(c, &ANY_DUE, NULL, &r);
+	bool due = false;
+	enum err e = ask(c, &ANY_DUE, keys, &due);
 	if (e != ERR_OK)
 		return e;
-	struct claiming k = {.max = max, .arena = arena};
-	if (db_bool(r, 0, 0))
+	struct claiming k = {.max = max, .keys = keys, .arena = arena};
+	if (due)
 		e = db_transaction(c, claim, &k);
 	if (e != ERR_OK)
 		return e;
@@ -242,11 +270,9 @@ static enum err end_row(struct db_conn *c, struct ending *k)
 		db_param_i64(&p, result->give_up_us);
 	}
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, release ? &RELEASE : &END, &p, &r);
+	const enum err e = db_run_row(c, release ? &RELEASE : &END, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	const char *const status = db_text(r, 0, 0);
 	k->failed = status != NULL && status[0] == 'f';
 	return ERR_OK;

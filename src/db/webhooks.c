@@ -8,6 +8,7 @@
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/metrics.h"
+#include "llmlab/db/users.h"
 #include "scope.h"
 
 #define PARAMS_BYTES (16 << 10)
@@ -15,10 +16,6 @@
 /* The bounds of webhooks.h in the texts below: 20 webhooks, 500 waiting, 10 tests. */
 _Static_assert(WEBHOOKS_PER_USER_MAX == 20 && WEBHOOK_WAITING_MAX == 500 && WEBHOOK_TESTS_PER_MINUTE == 10,
 	"the statements say the same");
-
-/* Holding the user's row makes the count true when two requests create at once. */
-static const struct db_stmt LOCK_USER = {
-	"webhooks_lock_user", "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"};
 
 static const struct db_stmt INSERT = {"webhooks_insert",
 	"INSERT INTO webhooks (user_id, id, name, url, events, format, secret, active)"
@@ -106,8 +103,6 @@ enum err webhooks_enqueue(struct db_conn *c, const struct uuid *user_id, const c
 	db_param_text(&p, event_type);
 	db_param_text(&p, payload_json);
 	param_ids(&p);
-	if (arena_overflowed(arena))
-		return ERR_NO_MEMORY;
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &ENQUEUE, &p, &r);
 	if (e == ERR_OK)
@@ -125,11 +120,9 @@ enum err webhooks_test(struct db_conn *c, const struct uuid *user_id, const stru
 	db_param_uuid(&p, delivery_id);
 	db_param_text(&p, payload_json);
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &TEST, &p, &r);
+	const enum err e = db_run_row(c, &TEST, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	if (!db_is_null(r, 0, 1))
 		return ERR_OK;
 	return db_bool(r, 0, 0) ? ERR_RATE_LIMITED : ERR_CONFLICT;
@@ -149,9 +142,10 @@ struct insertion {
 static enum err insert(struct db_conn *c, void *arg)
 {
 	struct insertion *const k = arg;
-	struct db_params user, p;
-	db_params_init(&user, k->arena);
-	db_param_uuid(&user, k->user_id);
+	enum err e = users_lock(c, k->user_id);
+	if (e != ERR_OK)
+		return e;
+	struct db_params p;
 	db_params_init(&p, k->arena);
 	db_param_uuid(&p, k->user_id);
 	db_param_uuid(&p, &k->w->id);
@@ -161,12 +155,6 @@ static enum err insert(struct db_conn *c, void *arg)
 	db_param_text(&p, k->w->format);
 	db_param_text(&p, k->sealed_secret);
 	db_param_bool(&p, k->w->active);
-	PGresult *locked SCOPE_RESULT = NULL;
-	enum err e = db_run(c, &LOCK_USER, &user, &locked);
-	if (e != ERR_OK)
-		return e;
-	if (db_rows(locked) == 0)
-		return ERR_NOT_FOUND;
 	PGresult *r SCOPE_RESULT = NULL;
 	e = db_run(c, &INSERT, &p, &r);
 	if (e != ERR_OK)
@@ -252,11 +240,9 @@ enum err webhooks_find(struct db_conn *c, const struct uuid *user_id, const stru
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, id);
 	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &FIND, &p, &r);
+	const enum err e = db_run_row(c, &FIND, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	if (db_rows(r) == 0)
-		return ERR_NOT_FOUND;
 	const struct webhook found = read_webhook(r, 0, arena);
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
@@ -282,9 +268,7 @@ enum err webhooks_update(struct db_conn *c, const struct uuid *user_id, const st
 		db_param_bool(&p, *k->active);
 	else
 		db_param_text(&p, NULL);
-	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &UPDATE, &p, &r);
-	return e == ERR_OK && db_rows(r) == 0 ? ERR_NOT_FOUND : e;
+	return db_run_row(c, &UPDATE, &p, NULL);
 }
 
 enum err webhooks_delete(struct db_conn *c, const struct uuid *user_id, const struct uuid *id)
@@ -295,9 +279,7 @@ enum err webhooks_delete(struct db_conn *c, const struct uuid *user_id, const st
 	db_params_init(&p, &arena);
 	db_param_uuid(&p, user_id);
 	db_param_uuid(&p, id);
-	PGresult *r SCOPE_RESULT = NULL;
-	const enum err e = db_run(c, &DELETE_ONE, &p, &r);
-	return e == ERR_OK && db_rows(r) == 0 ? ERR_NOT_FOUND : e;
+	return db_run_row(c, &DELETE_ONE, &p, NULL);
 }
 
 /* ---- deliveries ---- */

@@ -1,6 +1,8 @@
 /* A fixed number of threads with a bounded queue: blocking handlers run here, each thread with a worker of
  * its own (a database connection). When the queue is full the caller is told at once; a request that waited
- * too long is refused instead of run, because its client has likely given up. */
+ * too long is refused instead of run, because its client has likely given up. Bodies of events, which come as
+ * floods, may take a quarter of the queue: what asks finds room beside them, and what is accepted is soon
+ * looked at. */
 
 #include "internal.h"
 
@@ -14,8 +16,14 @@
 #include "llmlab/base/metrics.h"
 
 #define WAIT_MAX_US (5 * US_PER_SECOND)
-#define NICENESS    5
-#define REST_MAX_US (200 * US_PER_MS)
+/* A burst of logins is worked off, which takes its time; but while one has waited so long no more are taken.
+ */
+#define CONSIDERATE_WAIT_MAX_US (15 * US_PER_SECOND)
+#define CONSIDERATE_STALE_US	(2 * US_PER_SECOND)
+#define NICENESS		5
+#define REST_MAX_US		(500 * US_PER_MS)
+/* Considerate threads together leave all but this part of the processors to others while requests wait. */
+#define CONSIDERATE_PART 4
 /* jansson may recurse 2,048 deep: half a megabyte would overflow (see docs/hacking.md) */
 #define STACK_BYTES ((size_t)2 * 1024 * 1024)
 
@@ -24,13 +32,19 @@ struct executor {
 	pthread_cond_t filled;
 	struct call *head, *tail;
 	unsigned queued, queue_max;
-	unsigned busy; /* threads with a request */
+	unsigned events; /* queued ones whose body is events */
+	unsigned busy;	 /* threads with a request */
 	bool stopping;
 	const struct http_hooks *hooks;
 	struct executor_gauges gauges;
 	bool considerate;
+	unsigned processors;
 	unsigned n_threads;
-	pthread_t threads[];
+	struct executor_thread {
+		pthread_t id;
+		struct executor *executor;
+		void *worker; /* the thread's; made before it begins, so that a start without memory fails */
+	} threads[];
 };
 
 static void set_gauge(enum metric gauge, int64_t value)
@@ -45,22 +59,46 @@ static void show(const struct executor *e)
 	set_gauge(e->gauges.busy, e->busy);
 }
 
+static bool brings_events(const struct call *c)
+{
+	return c->rq.route->body == BODY_EVENTS;
+}
+
+/* How many bodies of events may wait in a queue of that size. */
+static unsigned events_max(unsigned queue_max)
+{
+	return queue_max / 4 > 0 ? queue_max / 4 : 1;
+}
+
+/* With the lock held. A thread that is free takes one at once. */
+static bool has_room(const struct executor *e, const struct call *c, int64_t now_us)
+{
+	const unsigned idle = e->n_threads - e->busy;
+	if (e->queued >= e->queue_max + idle)
+		return false;
+	if (e->considerate && e->head != NULL && now_us - e->head->queued_mono_us > CONSIDERATE_STALE_US)
+		return false;
+	return !brings_events(c) || e->events < events_max(e->queue_max) + idle;
+}
+
 enum err executor_submit(struct executor *e, struct call *c)
 {
 	pthread_mutex_lock(&e->lock);
-	if (e->stopping || e->queued >= e->queue_max + (e->n_threads - e->busy)) {
+	const int64_t now_us = clock_mono_us();
+	if (e->stopping || !has_room(e, c, now_us)) {
 		const enum err err = e->stopping ? ERR_DRAINING : ERR_OVERLOADED;
 		pthread_mutex_unlock(&e->lock);
 		return err;
 	}
 	c->next = NULL;
-	c->queued_mono_us = clock_mono_us();
+	c->queued_mono_us = now_us;
 	if (e->tail != NULL)
 		e->tail->next = c;
 	else
 		e->head = c;
 	e->tail = c;
 	e->queued++;
+	e->events += brings_events(c);
 	show(e);
 	pthread_cond_signal(&e->filled);
 	pthread_mutex_unlock(&e->lock);
@@ -80,6 +118,7 @@ static struct call *take(struct executor *e)
 			e->tail = NULL;
 		c->next = NULL;
 		e->queued--;
+		e->events -= brings_events(c);
 		e->busy++;
 		show(e);
 	}
@@ -106,9 +145,18 @@ static void refuse_late(struct executor *e, struct call *c)
 	loop_post(c);
 }
 
-/* While requests wait, a considerate thread rests for as long as it has worked: niceness alone does not help
- * where the system shares out its processors by groups of processes (PostgreSQL is another group). Nobody who
- * comes alone waits for it. */
+int64_t executor_rest_us(int64_t worked_us, unsigned threads, unsigned processors)
+{
+	const int64_t of_all = (int64_t)threads * CONSIDERATE_PART;
+	if (of_all <= processors)
+		return 0;
+	const int64_t us = worked_us * (of_all - processors) / processors;
+	return us < REST_MAX_US ? us : REST_MAX_US;
+}
+
+/* Niceness alone does not help where the system shares out its processors by groups of processes (PostgreSQL
+ * is another group), and a password hash takes more than its time: it sweeps the caches. Nobody who comes
+ * alone waits for it. */
 static void rest(struct executor *e, int64_t worked_us)
 {
 	pthread_mutex_lock(&e->lock);
@@ -116,32 +164,57 @@ static void rest(struct executor *e, int64_t worked_us)
 	pthread_mutex_unlock(&e->lock);
 	if (!crowded)
 		return;
-	const int64_t us = worked_us < REST_MAX_US ? worked_us : REST_MAX_US;
+	const int64_t us = executor_rest_us(worked_us, e->n_threads, e->processors);
 	const struct timespec pause = {.tv_nsec = (long)(us * 1000)};
 	(void)nanosleep(&pause, NULL);
 }
 
+/* Before the request runs: what it asks of the database ends in time for it. */
+static void tell_waited(const struct executor *e, void *worker, int64_t waited_us)
+{
+	if (e->hooks->worker_waited != NULL)
+		e->hooks->worker_waited(worker, waited_us);
+}
+
 static void *executor_main(void *arg)
 {
-	struct executor *e = arg;
+	const struct executor_thread *t = arg;
+	struct executor *e = t->executor;
 	if (e->considerate) /* of this thread alone, as Linux has it */
 		(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS);
-	void *worker = e->hooks->worker_new(e->hooks->app);
-	CHECK(worker != NULL);
 	for (;;) {
 		struct call *c = take(e);
 		if (c == NULL)
 			break;
-		const int64_t begin_us = clock_mono_us();
-		if (begin_us - c->queued_mono_us > WAIT_MAX_US)
+		const int64_t begin_us = clock_mono_us(), waited_us = begin_us - c->queued_mono_us;
+		if (waited_us > (e->considerate ? CONSIDERATE_WAIT_MAX_US : WAIT_MAX_US)) {
 			refuse_late(e, c);
-		else
-			call_run(c, e, worker);
+		} else {
+			c->rq.waited_us += waited_us;
+			tell_waited(e, t->worker, c->rq.waited_us);
+			call_run(c, e, t->worker);
+		}
 		if (e->considerate)
 			rest(e, clock_mono_us() - begin_us);
 	}
-	e->hooks->worker_free(worker);
+	e->hooks->worker_free(t->worker);
 	return NULL;
+}
+
+static bool start_thread(struct executor *e, const pthread_attr_t *attr, const char *name)
+{
+	struct executor_thread *t = &e->threads[e->n_threads];
+	t->executor = e;
+	t->worker = e->hooks->worker_new(e->hooks->app);
+	if (t->worker == NULL)
+		return false;
+	if (pthread_create(&t->id, attr, executor_main, t) != 0) {
+		e->hooks->worker_free(t->worker);
+		return false;
+	}
+	(void)pthread_setname_np(t->id, name);
+	e->n_threads++;
+	return true;
 }
 
 enum err executor_start(const char *name, unsigned threads, unsigned queue, bool considerate,
@@ -156,15 +229,13 @@ enum err executor_start(const char *name, unsigned threads, unsigned queue, bool
 	e->hooks = h;
 	e->gauges = *gauges;
 	e->considerate = considerate;
+	const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	e->processors = processors > 0 ? (unsigned)processors : 1;
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	for (unsigned i = 0; i < threads; i++) {
-		if (pthread_create(&e->threads[i], &attr, executor_main, e) != 0)
-			break;
-		(void)pthread_setname_np(e->threads[i], name);
-		e->n_threads++;
-	}
+	while (e->n_threads < threads && start_thread(e, &attr, name))
+		;
 	pthread_attr_destroy(&attr);
 	if (e->n_threads < threads) {
 		executor_stop(e);
@@ -182,7 +253,7 @@ void executor_stop(struct executor *e)
 	pthread_cond_broadcast(&e->filled);
 	pthread_mutex_unlock(&e->lock);
 	for (unsigned i = 0; i < e->n_threads; i++)
-		pthread_join(e->threads[i], NULL);
+		pthread_join(e->threads[i].id, NULL);
 	pthread_cond_destroy(&e->filled);
 	pthread_mutex_destroy(&e->lock);
 	free(e);

@@ -11,6 +11,7 @@
 
 #include "llmlab/base/clock.h"
 #include "llmlab/base/json_read.h"
+#include "llmlab/base/log.h"
 #include "llmlab/base/uuid.h"
 
 /* Bodies up to this size are read and forgotten when the request is refused for other reasons than framing or
@@ -78,12 +79,28 @@ static const char *trimmed(struct call *c, const char *value, size_t n)
 	return end == n ? value : arena_strndup(&c->rq.arena, value, end);
 }
 
+/* Behind a proxy that is not trusted all clients are one, with one limit for all: told once, because whoever
+ * likes can send the header. */
+static void tell_untrusted(const struct call *c, enum http_header h)
+{
+	struct http_server *const s = c->loop->server;
+	if (atomic_exchange(&s->proxy_told, true))
+		return;
+	char peer[64];
+	address_text(c->conn->peer, peer, sizeof peer);
+	LOG_WARN("a header that names the client is ignored; if its sender is your proxy, put it into "
+		 "TRUST_PROXY",
+		LOG_S("header", header_names[h].name), LOG_S("sender", peer));
+}
+
 /* Several lines are one list (RFC 9110 section 5.3). Read only where a proxy is trusted; others may send what
  * they like. */
 static void add_forwarded(struct call *c, enum http_header h, const char *value, size_t n)
 {
-	if (!proxies_trust(c->loop->server->proxies, c->conn->peer))
+	if (!proxies_trust(c->loop->server->proxies, c->conn->peer)) {
+		tell_untrusted(c, h);
 		return;
+	}
 	const char *const before = c->rq.headers[h];
 	const char *const line = trimmed(c, value, n);
 	if (line == NULL)
@@ -450,10 +467,10 @@ static bool pick_rate(struct call *c, const uint8_t **ret_subject)
 		c->rate_name = "auth";
 		c->rate = (struct rate_limit){RATE_AUTH, s->rate_auth_per_minute, US_PER_MINUTE};
 	} else if (r->auth == ROUTE_PUBLIC) {
-		/* what asks nobody else costs next to nothing */
-		c->rate_name = "unauthenticated";
-		c->rate = (struct rate_limit){
-			RATE_UNAUTHENTICATED, s->rate_unauthenticated_per_second, US_PER_SECOND};
+		/* what asks nobody else costs next to nothing; what does is counted apart from bad tokens, so
+		 * that whoever sends those through the same proxy does not hide a server's health */
+		c->rate_name = "health";
+		c->rate = (struct rate_limit){RATE_HEALTH, s->rate_unauthenticated_per_second, US_PER_SECOND};
 		return r->run != RUN_LOOP && c->rate.quota > 0;
 	} else if (r->auth == ROUTE_INGEST) {
 		c->rate_name = "ingest";

@@ -29,7 +29,8 @@ enum rate_class {
 	RATE_WRITE,
 	RATE_EXPORT,
 	RATE_INGEST,
-	RATE_UNAUTHENTICATED
+	RATE_UNAUTHENTICATED,
+	RATE_HEALTH
 };
 struct rate_limit {
 	enum rate_class class_;
@@ -111,6 +112,7 @@ struct http_server {
 	struct proxies *proxies;
 	uint16_t port;
 	atomic_bool draining;
+	atomic_bool proxy_told;	   /* that somebody names clients and is not believed */
 	_Atomic size_t body_bytes; /* of all request bodies that are in memory */
 };
 
@@ -193,16 +195,19 @@ bool router_query(struct http_request *rq, const char *uri, struct problem *p);
 struct executor_gauges {
 	enum metric queued, busy, threads;
 };
-/* queue: how many may wait beside those that run; considerate: the threads leave the processors to
- * others where they can. */
+/* queue: how many may wait beside those that run; considerate: while requests wait, the threads leave most of
+ * the processors to others. */
 enum err executor_start(const char *name, unsigned threads, unsigned queue, bool considerate,
 	const struct http_hooks *h, const struct executor_gauges *gauges, struct executor **ret);
 /* A thread of it is done with its request: said before the client can know, so that its next request finds
  * room. */
 void executor_free_thread(struct executor *e);
-/* ERR_OVERLOADED: the queue is full. */
+/* ERR_OVERLOADED: there is no room. */
 enum err executor_submit(struct executor *e, struct call *c);
 void executor_stop(struct executor *e);
+/* How long a considerate thread rests after it has worked so long, while requests wait: all of them together
+ * then take no more than a quarter of the processors. At most half a second. */
+int64_t executor_rest_us(int64_t worked_us, unsigned threads, unsigned processors);
 
 /* ---- stream.c ---- */
 /* Takes the source over, in either case. NULL without memory. */

@@ -6,20 +6,10 @@
 
 #include <string.h>
 
+#include "llmlab/base/hex.h"
 #include "llmlab/base/json_read.h"
 
 #define SEGMENTS_MAX 16
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* Decoded copy in the arena; NULL when malformed: bad escapes, NUL, controls, invalid UTF-8. */
 static const char *decode(const char *s, size_t n, bool plus_is_space, struct arena *arena)

@@ -63,6 +63,7 @@ static uint16_t port_of(int fd)
 	socklen_t n = sizeof address;
 	if (getsockname(fd, (struct sockaddr *)&address, &n) != 0)
 		return 0;
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): getsockname() fills it */
 	if (address.ss_family == AF_INET6) {
 		struct sockaddr_in6 v6;
 		memcpy(&v6, &address, sizeof v6);
@@ -162,11 +163,6 @@ enum err http_start(const struct http_settings *settings, const struct http_hook
 uint16_t http_port(const struct http_server *s)
 {
 	return s->port;
-}
-
-bool http_draining(const struct http_server *s)
-{
-	return s->draining;
 }
 
 static bool all_ended(const struct http_server *s)

@@ -3,6 +3,7 @@
 #include "trace.h"
 #include <stdio.h>
 #include <string.h>
+#include "llmlab/base/hex.h"
 #include "llmlab/base/uuid.h"
 
 /* version-trace-span-flags: where each begins. */
@@ -41,21 +42,11 @@ static bool is_good(const char *text)
 	return memcmp(text, "00", 2) == 0 ? n == AT_END : n == AT_END || text[AT_END] == '-';
 }
 
-static void put_hex(const uint8_t *bytes, size_t n, char *out)
-{
-	static const char DIGITS[] = "0123456789abcdef";
-	for (size_t i = 0; i < n; i++) {
-		out[2 * i] = DIGITS[bytes[i] >> 4];
-		out[2 * i + 1] = DIGITS[bytes[i] & 15];
-	}
-	out[2 * n] = '\0';
-}
-
 /* Ids are random and never zero: of their 16 bytes UUIDs fix some bits to ones. */
 static void new_span(struct trace *t)
 {
 	const struct uuid random = uuid_v4();
-	put_hex(random.bytes + 8, 8, t->span_id);
+	hex_encode(random.bytes + 8, 8, t->span_id);
 }
 
 void trace_begin(struct trace *t, const char *traceparent)
@@ -69,7 +60,7 @@ void trace_begin(struct trace *t, const char *traceparent)
 		return;
 	}
 	const struct uuid random = uuid_v4();
-	put_hex(random.bytes, 16, t->trace_id);
+	hex_encode(random.bytes, 16, t->trace_id);
 	memcpy(t->flags, "00", 3);
 }
 

@@ -35,6 +35,7 @@ static void note_queued(struct ingest *in)
 {
 	atomic_store_explicit(&in->queued, (int64_t)in->queue.items, memory_order_relaxed);
 	metric_set(METRIC_INGEST_QUEUE, (int64_t)in->queue.items);
+	metric_set(METRIC_INGEST_STANDING, in->queue.standing);
 }
 
 /* Blocks until there is something; false: stopping and nothing is left. */
@@ -55,6 +56,7 @@ static size_t take_batch(struct ingest *in)
 {
 	pthread_mutex_lock(&in->lock);
 	const size_t n = queue_take(&in->queue, in->batch, in->writer.settings.max_batch_items);
+	queue_taken(&in->queue, n, clock_mono_us());
 	note_queued(in);
 	pthread_mutex_unlock(&in->lock);
 	return n;
@@ -159,6 +161,7 @@ enum err ingest_start(const struct ingest_settings *s, const struct db_settings 
 	pthread_mutex_init(&in->lock, NULL);
 	pthread_cond_init(&in->filled, NULL);
 	queue_init(&in->queue, s->max_queued_items, s->max_queued_bytes);
+	in->queue.standing_items = s->max_batch_items / 2;
 	in->batch = calloc(s->max_batch_items, sizeof(struct ingest_item *));
 	if (in->batch == NULL || writer_init(&in->writer, s, db) != ERR_OK) {
 		release(in);
@@ -225,7 +228,6 @@ static enum err admit(struct ingest *in, struct ingest_group *g)
 {
 	if (g->reservation != NULL)
 		queue_unreserve(&in->queue, g->reservation);
-	g->reservation = NULL;
 	if (in->stopping)
 		return ERR_DRAINING;
 	if (g->n_items > in->queue.max_items)
@@ -244,6 +246,7 @@ enum err ingest_submit(struct ingest *in, struct ingest_group *g)
 	const size_t n = g->n_items;
 	pthread_mutex_lock(&in->lock);
 	const enum err e = admit(in, g);
+	g->reservation = NULL;
 	pthread_mutex_unlock(&in->lock);
 	if (e != ERR_OK)
 		metric_add(METRIC_INGEST_REFUSED, (int64_t)n);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "llmlab/base/calendar.h"
 #include "llmlab/base/check.h"
+#include "llmlab/base/hex.h"
 
 static const struct db_stmt begin_stmt = {"ingest_begin", "BEGIN"};
 static const struct db_stmt lock_stmt = {"ingest_lock", "SELECT pg_advisory_xact_lock($1)"};
@@ -26,46 +27,17 @@ static const struct db_stmt look_up_stmt = {"ingest_look_up_keys",
 	"event_keys"
 	" WHERE user_id = t.user_id AND key = t.key OFFSET 0) AS k"};
 
-static void hex_of(const uint8_t bytes[32], char out[65])
-{
-	static const char digits[] = "0123456789abcdef";
-	for (size_t i = 0; i < 32; i++) {
-		out[2 * i] = digits[bytes[i] >> 4];
-		out[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	out[64] = '\0';
-}
-
-static uint8_t hex_digit(char c)
-{
-	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-}
-
 static void bytes_of(const char *hex, uint8_t out[32])
 {
 	CHECK(hex != NULL && strlen(hex) == 64);
 	for (size_t i = 0; i < 32; i++)
-		out[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
-}
-
-static const char *uuid_text(struct arena *arena, const struct uuid *u)
-{
-	char text[UUID_TEXT_SIZE];
-	uuid_format(u, text);
-	return arena_strdup(arena, text);
-}
-
-static const char *instant_text(struct arena *arena, int64_t us)
-{
-	char text[INSTANT_TEXT_SIZE];
-	instant_format(us, text);
-	return arena_strdup(arena, text);
+		out[i] = (uint8_t)(hex_value(hex[2 * i]) << 4 | hex_value(hex[2 * i + 1]));
 }
 
 static const char *fingerprint_text(struct arena *arena, const uint8_t fingerprint[32])
 {
 	char text[65];
-	hex_of(fingerprint, text);
+	hex_encode(fingerprint, 32, text);
 	return arena_strdup(arena, text);
 }
 
@@ -82,10 +54,10 @@ static enum err claim_params(struct db_params *p, struct work *const *keyed, siz
 		return ERR_NO_MEMORY;
 	for (size_t i = 0; i < n; i++) {
 		const struct event *e = &keyed[i]->item->event;
-		columns[CLAIM_USER][i] = uuid_text(arena, &e->user_id);
+		columns[CLAIM_USER][i] = uuid_text(&e->user_id, arena);
 		columns[CLAIM_KEY][i] = e->idempotency_key;
-		columns[CLAIM_EVENT][i] = uuid_text(arena, &e->id);
-		columns[CLAIM_TIME][i] = instant_text(arena, e->occurred_at_us);
+		columns[CLAIM_EVENT][i] = uuid_text(&e->id, arena);
+		columns[CLAIM_TIME][i] = instant_text(e->occurred_at_us, arena);
 		columns[CLAIM_FINGERPRINT][i] = fingerprint_text(arena, e->fingerprint);
 	}
 	for (size_t k = 0; k < CLAIM_COLUMNS; k++)
@@ -154,7 +126,7 @@ static enum err look_up_params(struct db_params *p, const struct work *works, si
 	if (arena_overflowed(arena))
 		return ERR_NO_MEMORY;
 	for (size_t i = 0; i < n; i++) {
-		users[i] = uuid_text(arena, &works[i].item->event.user_id);
+		users[i] = uuid_text(&works[i].item->event.user_id, arena);
 		keys[i] = works[i].item->event.idempotency_key;
 	}
 	db_param_text_array(p, users, n);

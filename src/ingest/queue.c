@@ -7,6 +7,9 @@
 #include <string.h>
 #include "item.h"
 #include "llmlab/base/check.h"
+#include "llmlab/base/clock.h"
+
+#define STANDING_US (200 * US_PER_MS)
 
 struct queue_user {
 	struct uuid id;
@@ -113,10 +116,21 @@ static bool admits(
 	       has_room(q->max_bytes, q->bytes + q->reserved_bytes, own.bytes, bytes);
 }
 
+/* Whoever has nothing in the queue finds room in a standing one, too, and for whatever size. */
+static bool is_held_short(
+	const struct queue *q, const struct queue_user *u, const struct uuid *id, size_t items)
+{
+	if (!q->standing)
+		return false;
+	const size_t own = share_of(q, u, id).items;
+	return own > 0 && !has_room(q->standing_items, q->items + q->reserved_items, own, items);
+}
+
 enum err queue_reserve(
 	struct queue *q, const struct uuid *user_id, size_t items, size_t bytes, struct ingest_reservation *r)
 {
-	if (!admits(q, find_user(q, user_id), user_id, items, bytes))
+	const struct queue_user *const u = find_user(q, user_id);
+	if (is_held_short(q, u, user_id, items) || !admits(q, u, user_id, items, bytes))
 		return ERR_OVERLOADED;
 	*r = (struct ingest_reservation){
 		.next = q->reservations, .user_id = *user_id, .items = items, .bytes = bytes};
@@ -158,6 +172,9 @@ enum err queue_push(struct queue *q, struct ingest_group *g)
 	CHECK(g->n_items > 0);
 	const struct uuid *id = &g->items[0]->event.user_id;
 	struct queue_user *u = find_user(q, id);
+	/* what had room reserved was judged then, before it was made */
+	if (g->reservation == NULL && is_held_short(q, u, id, g->n_items))
+		return ERR_OVERLOADED;
 	if (!admits(q, u, id, g->n_items, group_bytes(g)))
 		return ERR_OVERLOADED;
 	if (u == NULL)
@@ -223,6 +240,20 @@ size_t queue_take(struct queue *q, struct ingest_item **out, size_t max)
 	return n;
 }
 
+void queue_taken(struct queue *q, size_t n, int64_t now_us)
+{
+	if (q->standing && n <= q->standing_items / 2) {
+		q->standing = false;
+		q->left_over_us = 0;
+	}
+	if (q->standing_items == 0 || q->items == 0)
+		q->left_over_us = 0;
+	else if (q->left_over_us == 0)
+		q->left_over_us = now_us;
+	else if (now_us - q->left_over_us >= STANDING_US)
+		q->standing = true;
+}
+
 static size_t take_expired_from_user(
 	struct queue *q, struct queue_user *u, int64_t now_us, struct ingest_item **out, size_t max)
 {
@@ -253,6 +284,7 @@ size_t queue_take_expired(struct queue *q, int64_t now_us, struct ingest_item **
 	q->expires_us = INT64_MAX;
 	for (size_t users = q->users; users > 0 && n < max; users--) {
 		struct queue_user *u = q->next;
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the ring has q->users */
 		q->next = u->ring_next;
 		n += take_expired_from_user(q, u, now_us, out + n, max - n);
 	}

@@ -412,6 +412,11 @@ static bool same_fingerprint(const uint8_t *a, const uint8_t *b)
 	return memcmp(a, b, 32) == 0;
 }
 
+static bool is_repeat(const struct work *work, const struct stored_key *key)
+{
+	return key->found && same_fingerprint(key->fingerprint, work->item->event.fingerprint);
+}
+
 static enum err load_repeats(struct writer *w, const struct work *works, size_t n, struct repeats *r)
 {
 	r->keys = arena_array(&w->arena, n, sizeof(*r->keys));
@@ -426,7 +431,7 @@ static enum err load_repeats(struct writer *w, const struct work *works, size_t 
 	r->n_refs = 0;
 	for (size_t i = 0; i < n; i++) {
 		const struct event *e_i = &works[i].item->event;
-		if (!r->keys[i].found || !same_fingerprint(r->keys[i].fingerprint, e_i->fingerprint))
+		if (!is_repeat(&works[i], &r->keys[i]))
 			continue;
 		r->refs[r->n_refs++] =
 			(struct event_ref){e_i->user_id, r->keys[i].occurred_at_us, r->keys[i].event_id};
@@ -449,6 +454,27 @@ static void settle_repeat(struct writer *w, struct ingest_item *item, const stru
 	finish(w, item, e == ERR_OK ? INGEST_DUPLICATE : INGEST_UNAVAILABLE);
 }
 
+/* A repeat may name another reservation than the call did when it was stored: whoever asked for an amount
+ * once more, for the call that he is about to repeat, has it recorded now, and holds it no longer. */
+static enum err settle_reservations(
+	struct writer *w, const struct work *works, size_t n, const struct repeats *r)
+{
+	struct reservation_ref *const refs = arena_array(&w->arena, n, sizeof *refs);
+	if (refs == NULL)
+		return ERR_NO_MEMORY;
+	size_t n_refs = 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct event *const e = &works[i].item->event;
+		if (e->has_reservation && is_repeat(&works[i], &r->keys[i]))
+			refs[n_refs++] = (struct reservation_ref){e->user_id, e->reservation_id};
+	}
+	if (n_refs == 0)
+		return ERR_OK;
+	struct db_params p;
+	const enum err e = reservations_settle_params(&p, refs, n_refs, &w->arena);
+	return e == ERR_OK ? db_run(w->db, &RESERVATIONS_SETTLE, &p, NULL) : e;
+}
+
 static enum err settle_taken_once(struct writer *w, struct work *works, size_t n)
 {
 	arena_release(&w->arena);
@@ -456,6 +482,8 @@ static enum err settle_taken_once(struct writer *w, struct work *works, size_t n
 	enum err e = writer_ready(w);
 	if (e == ERR_OK)
 		e = load_repeats(w, works, n, &r);
+	if (e == ERR_OK)
+		e = settle_reservations(w, works, n, &r);
 	if (e != ERR_OK)
 		return e;
 	for (size_t i = 0, loaded = 0; i < n; i++) {
@@ -464,7 +492,7 @@ static enum err settle_taken_once(struct writer *w, struct work *works, size_t n
 		if (!key->found) {
 			/* Deleted meanwhile, with its account: nothing is stored. */
 			finish(w, item, INGEST_UNAVAILABLE);
-		} else if (!same_fingerprint(key->fingerprint, item->event.fingerprint)) {
+		} else if (!is_repeat(&works[i], key)) {
 			finish(w, item, INGEST_MISMATCH);
 		} else {
 			settle_repeat(w, item, key, r.found[loaded], &r.events[loaded]);
@@ -536,7 +564,18 @@ static bool forget_months(struct writer *w)
 	return true;
 }
 
+/* The database was set back under our connection: the sets that we took to be there may never have been. */
+static bool forget_sets(struct writer *w)
+{
+	if (strcmp(w->sqlstate, HISTORY_LOST_SQLSTATE) != 0)
+		return false;
+	LOG_WARN("the database was set back: known sets are forgotten");
+	usage_forget_sets(w->known_sets);
+	return true;
+}
+
 /* Decides all works. A row that the database refuses is found by halves, so that it fails alone. */
+/* NOLINTNEXTLINE(misc-no-recursion): by halves, so as deep as the logarithm of INGEST_BATCH */
 static void store_works(struct writer *w, struct work *works, size_t n)
 {
 	for (int tries = 0;; tries++) {
@@ -556,7 +595,7 @@ static void store_works(struct writer *w, struct work *works, size_t n)
 			wait_a_little(w, tries);
 			continue;
 		}
-		if (e == ERR_DB_CONSTRAINT && forget_months(w))
+		if (e == ERR_DB_CONSTRAINT && (forget_months(w) || forget_sets(w)))
 			continue;
 		if (n == 1) {
 			settle_refused(w, works->item, e);
@@ -620,10 +659,10 @@ enum err writer_init(struct writer *w, const struct ingest_settings *s, const st
 	w->works = calloc(max, sizeof(*w->works));
 	w->rows = calloc(max, sizeof(*w->rows));
 	w->deltas = calloc(max, sizeof(*w->deltas));
-	w->known_sets = usage_known_sets_new();
+	w->known_sets = own.prepare ? usage_known_sets_new() : NULL;
 	w->finished = calloc(max, sizeof(*w->finished));
 	if (w->db != NULL && w->works != NULL && w->rows != NULL && w->deltas != NULL &&
-		w->known_sets != NULL && w->finished != NULL)
+		(w->known_sets != NULL || !own.prepare) && w->finished != NULL)
 		return ERR_OK;
 	writer_release(w);
 	return ERR_NO_MEMORY;

@@ -33,7 +33,8 @@ struct writer {
 	struct usage_delta *deltas;
 	struct ingest_group **finished; /* to be told */
 	size_t n_finished;
-	struct usage_known_sets *known_sets; /* owned */
+	struct usage_known_sets
+		*known_sets; /* owned; NULL behind a pooler, where each transaction forgets them */
 	struct buf copy;
 	struct arena arena; /* of one attempt */
 };

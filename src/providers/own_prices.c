@@ -18,6 +18,7 @@
 struct own_prices {
 	size_t readers; /* the table's entry counts as one; under the lock */
 	bool unusable;	/* what is stored cannot be used */
+	uint64_t hash;	/* of the bodies */
 	struct arena arena;
 	struct price_record *records;
 	size_t n;
@@ -27,13 +28,13 @@ struct entry {
 	struct entry *next;
 	struct uuid user_id;
 	int64_t revision;
-	uint64_t load; /* the last reload that put it or found it as new */
+	uint64_t load; /* the last reading that had begun when it was put or found as new */
 	struct own_prices *set;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below, and readers of each set */
 static struct entry *table[BUCKETS];
-static uint64_t loads; /* begun */
+static uint64_t loads; /* readings of the database begun */
 static bool loaded;
 static size_t held_bytes;
 static struct uuid changed[CHANGED_MAX];
@@ -100,6 +101,14 @@ static enum err parse_all(const char *const *bodies, size_t n, struct own_prices
 	return e;
 }
 
+static uint64_t hash_of(const char *const *bodies, size_t n)
+{
+	uint64_t hash = hash_bytes(&n, sizeof n);
+	for (size_t i = 0; i < n; i++)
+		hash = hash_more(hash, bodies[i], strlen(bodies[i]) + 1);
+	return hash;
+}
+
 /* NULL without memory. A set that cannot be made of the bodies is unusable; *ret_err tells why. */
 static struct own_prices *set_new(const char *const *bodies, size_t n, enum err *ret_err, struct problem *p)
 {
@@ -109,7 +118,9 @@ static struct own_prices *set_new(const char *const *bodies, size_t n, enum err 
 	arena_init(&o->arena, SET_BYTES_MAX);
 	*ret_err = parse_all(bodies, n, o, p);
 	o->unusable = *ret_err != ERR_OK;
-	if (*ret_err == ERR_NO_MEMORY)
+	o->hash = hash_of(bodies, n);
+	/* What is beyond a set's own bound will be that the next time, too. */
+	if (*ret_err == ERR_NO_MEMORY && arena_overflowed(&o->arena) && !o->arena.starved)
 		*ret_err = ERR_TOO_LARGE;
 	return o;
 }
@@ -132,13 +143,22 @@ static void note_changed(const struct uuid *user_id)
 		changed_lost = true;
 }
 
+/* Whether the entry is to stay although the database said something else. Revisions order what was read at
+ * the same time; but a database that was set back counts from a lower one again, so what was read later than
+ * the entry was put is newer whatever its revision says. */
+static bool stays(const struct entry *e, uint64_t began, int64_t revision, const struct own_prices *set)
+{
+	if (e->load >= began)
+		return e->revision > revision || (e->revision == revision && !e->set->unusable);
+	return e->revision == revision && e->set->hash == set->hash && !e->set->unusable;
+}
+
 /* Puts the set in if it is newer; gives back what is to be freed. *made becomes a new user's entry. */
-static struct own_prices *replace(
-	struct entry **made, const struct uuid *user_id, int64_t revision, struct own_prices *set)
+static struct own_prices *replace(struct entry **made, const struct uuid *user_id, uint64_t began,
+	int64_t revision, struct own_prices *set)
 {
 	struct entry **const at = find(user_id);
-	if (*at != NULL &&
-		((*at)->revision > revision || ((*at)->revision == revision && !(*at)->set->unusable))) {
+	if (*at != NULL && stays(*at, began, revision, set)) {
 		(*at)->load = loads;
 		return set;
 	}
@@ -179,8 +199,8 @@ static enum err nothing_known(void)
 	return ERR_NO_MEMORY;
 }
 
-enum err own_prices_put(
-	const struct uuid *user_id, int64_t revision, const char *const *bodies, size_t n, struct problem *p)
+enum err own_prices_put(uint64_t began, const struct uuid *user_id, int64_t revision,
+	const char *const *bodies, size_t n, struct problem *p)
 {
 	CHECK(n <= OWN_PRICES_PER_USER_MAX);
 	enum err e = ERR_NO_MEMORY;
@@ -200,7 +220,7 @@ enum err own_prices_put(
 		e = ERR_TOO_LARGE;
 	}
 	pthread_mutex_lock(&lock);
-	struct own_prices *const gone = replace(&made, user_id, revision, set);
+	struct own_prices *const gone = replace(&made, user_id, began, revision, set);
 	pthread_mutex_unlock(&lock);
 	set_free(gone);
 	free(made);
@@ -233,6 +253,14 @@ void own_prices_load_end(uint64_t load)
 		}
 	}
 	loaded = true;
+	pthread_mutex_unlock(&lock);
+}
+
+void own_prices_forget(void)
+{
+	pthread_mutex_lock(&lock);
+	loaded = false;
+	changed_lost = true;
 	pthread_mutex_unlock(&lock);
 }
 

@@ -5,12 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PERIODS_MAX    64
-#define FACTOR_MAX     100
-#define TOKENS_MAX     1000000000
-#define SETTING_MAX    64
-#define NAME_TEXT_MAX  200
-#define RETIREMENT_MAX 64
+#define PERIODS_MAX   64
+#define FACTOR_MAX    100
+#define TOKENS_MAX    1000000000
+#define SETTING_MAX   64
+#define NAME_TEXT_MAX 200
 
 struct raw_record {
 	const char *model, *name, *kind, *line, *class_, *checked, *note;

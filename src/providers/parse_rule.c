@@ -34,6 +34,7 @@ void regexes_release(struct compiled_regex *newest)
 		regfree(&r->regex);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the rules, at most RULE_DEPTH_MAX */
 void rules_release(const struct match_rule *rules, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -130,6 +131,7 @@ regex_t *parse_regex(struct parse *ctx, const char *pattern, const char *field)
 static bool parse_rule_at(
 	struct parse *ctx, const json_t *v, const char *field, unsigned depth, struct match_rule *ret);
 
+/* NOLINTNEXTLINE(misc-no-recursion): parse_rule_at() refuses what is deeper than RULE_DEPTH_MAX */
 static bool parse_list(struct parse *ctx, const json_t *array, const char *field, unsigned depth,
 	const struct match_rule **ret, size_t *ret_n)
 {
@@ -174,6 +176,7 @@ static bool parse_text(struct parse *ctx, const json_t *v, const char *field, st
 	return ret->text != NULL && (ret->kind != MATCH_REGEX || ret->regex != NULL);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): refuses what is deeper than RULE_DEPTH_MAX */
 static bool parse_rule_at(
 	struct parse *ctx, const json_t *v, const char *field, unsigned depth, struct match_rule *ret)
 {

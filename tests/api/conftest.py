@@ -1,14 +1,7 @@
-import sys
-from pathlib import Path
+import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-
-from fixtures import *  # noqa: E402,F401,F403 (pytest finds fixtures by name)
-
-import pytest  # noqa: E402
-
-from fixtures import SHARED  # noqa: E402
-from llmlab_server import assert_rollups_equal_events  # noqa: E402
+from fixtures import SHARED
+from llmlab_server import assert_rollups_equal_events
 
 
 @pytest.fixture(scope="module", autouse=True)

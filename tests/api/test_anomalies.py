@@ -61,6 +61,21 @@ def test_anomaly_in_one_model_is_told_as_the_models(account):
     assert event["model"] == "b" and event["timestamp"].startswith(at(3)[:10])
 
 
+def test_anomaly_among_tens_of_thousands_of_models_is_found_in_what_they_are_part_of(account):
+    """A dollar a day; two days ago 12,000 models more, of one call for a tenth of a cent each: 13 USD. A year of a series for each of them would
+    be more than one search may hold."""
+    account.batch([call(n, h, cost="0.1") for n in range(1, 31) for h in range(10)])
+    assert account.ok("GET", PATH)["all_searched"] is True
+    for k in range(12):
+        account.batch([call(2, model=f"m-{k}-{i}", cost="0.001") for i in range(1000)])
+    # On a machine that is busy with others one statement may be over its deadline.
+    answers = []
+    wait_for(lambda: answers.append(account.request("GET", PATH, query={"days": 366})) or answers[-1].status == 200, "an answer in time", 120)
+    answer = answers[-1].json
+    assert answer["all_searched"] is False
+    assert [(a["date"], a["scope"], a["cost"]) for a in answer["anomalies"]] == [(at(2)[:10], {"provider": "own"}, 13)]
+
+
 def test_anomaly_of_a_price_is_a_price_and_of_longer_calls_their_length(account):
     """28 days of 10 calls at 1 USD for 110 tokens. Then 10 calls at 5 USD; and 10 calls of 550 tokens at 5 USD."""
     account.batch([call(n, h) for n in range(1, 36) for h in range(10) if n not in (2, 4)] +

@@ -163,7 +163,7 @@ def test_logout_kills_the_token_here_at_once_and_elsewhere_within_a_second(pair)
     assert here.ok("POST", "/api/auth/logout") == {"message": "Successfully logged out"}
     begin = time.monotonic()
     assert here.get("/api/auth/me").status == 401
-    wait_for(lambda: there.get("/api/auth/me").status == 401, "the logout at the other server", seconds=5)
+    wait_for(lambda: there.get("/api/auth/me").status == 401, "the logout at the other server")
     assert time.monotonic() - begin <= 1.25
     for client in (here, there):
         assert client.post("/api/events/track", {"model": "gpt-4", "input_tokens": 1}).status == 401
@@ -364,7 +364,10 @@ def test_limits_at_their_largest_values_still_work(pair, own_server):
 def test_ingest_limit_answers_429_and_nothing_is_stored_beyond_it(pair, own_server):
     server = own_server(**dict(pair[0].settings, RATE_LIMITS="on", RATE_INGEST_PER_SECOND="3")).start()
     client = sign_up(server.port)
-    statuses = [client.post("/api/events/track", {"model": "gpt-4", "input_tokens": 1}).status for _ in range(12)]
+    statuses = []
+    while statuses.count(429) < 3:
+        assert len(statuses) < 500, statuses
+        statuses.append(client.post("/api/events/track", {"model": "gpt-4", "input_tokens": 1}).status)
     assert set(statuses) == {201, 429}, statuses
     assert len(client.events()) == statuses.count(201)
     client.close()

@@ -124,7 +124,7 @@ def test_batch_beyond_8_mib_is_refused_also_when_it_is_packed(user):
     assert user.events() == []
 
 
-@pytest.mark.parametrize("body", [b"not gzip at all", gzip.compress(b'{"events":[]}')[:-6], b"", gzip.compress(b"{}") + b"tail",
+@pytest.mark.parametrize("body", [b"not gzip at all", gzip.compress(b'{"events":[]}', mtime=0)[:-6], b"", gzip.compress(b"{}", mtime=0) + b"tail",
                                   b"\x1f\x8b\x08\x00"])
 def test_batch_broken_gzip_is_refused(user, body):
     answer = user.post("/api/events/batch", body, headers={"Content-Encoding": "gzip"})

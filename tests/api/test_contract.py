@@ -202,7 +202,7 @@ def test_request_id_well_formed_is_taken_else_made(member):
 def test_request_id_stands_in_the_log(server, member):
     own = unique("request")
     member.get("/api/auth/me", headers={"X-Request-Id": own})
-    wait_for(lambda: own in server.log, "the log line", seconds=5)
+    wait_for(lambda: own in server.log, "the log line")
 
 
 def test_cors_without_setting_sends_no_cors_header(member):

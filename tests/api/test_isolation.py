@@ -557,7 +557,7 @@ def test_large_account_that_is_deleted_takes_only_its_own_rows(hoarder, database
     before = reads_of(victim)
     hoarder.ok("DELETE", "/api/auth/me", {"password": PASSWORD}, status=204)
     assert hoarder.get("/api/auth/me").status == 401
-    wait_for(lambda: not any(n for _, n in digests(database, hoarder.user_id).values()), "the end of the account's rows", 60)
+    wait_for(lambda: not any(n for _, n in digests(database, hoarder.user_id).values()), "the end of the account's rows")
     assert changed_reads(before, reads_of(victim)) == {}
     untouched("a large account that was deleted")
 

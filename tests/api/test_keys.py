@@ -182,7 +182,7 @@ def test_key_deleted_is_dead_on_three_servers_within_a_second_and_others_live(tr
     begin = time.monotonic()
     assert keys[0].get("/api/events").status == 401, "where it was deleted it is dead at once"
     for key in keys:
-        wait_for(lambda key=key: key.get("/api/events").status == 401, "the end of a key", seconds=10)
+        wait_for(lambda key=key: key.get("/api/events").status == 401, "the end of a key")
     assert time.monotonic() - begin <= 1.25
     for key in keys:
         assert key.post("/api/events/track", EVENT).status == 401
@@ -196,7 +196,7 @@ def test_key_expires_when_it_says(server, member):
     made = new_key(member, "read", expires_at=soon.isoformat())
     key = Client(server.port, made["key"])
     assert key.get("/api/events").status == 200
-    wait_for(lambda: key.get("/api/events").status == 401, "the expiry", seconds=10)
+    wait_for(lambda: key.get("/api/events").status == 401, "the expiry")
     assert datetime.datetime.now(datetime.timezone.utc) >= soon
     assert key.get("/api/events").status == 401
     listed = next(k for k in member.ok("GET", "/api/keys")["keys"] if k["id"] == made["id"])
@@ -237,14 +237,17 @@ def test_keys_unknown_and_many_are_limited_by_address_and_known_ones_go_on(own_s
     client = sign_up(server.port)
     key = Client(server.port, new_key(client)["key"])
     assert key.get("/api/events").status == 200
-    statuses = [Client(server.port, unknown_key()).get("/api/events").status for _ in range(60)]
+    statuses = []
+    while 429 not in statuses:
+        assert len(statuses) < 1000, statuses
+        statuses.append(Client(server.port, unknown_key()).get("/api/events").status)
     assert set(statuses) == {401, 429} and statuses[:20] == [401] * 20, statuses
     looked_up = metric(server, "llmlab_api_keys_looked_up_total")
     answer = Client(server.port, unknown_key()).get("/api/events")
     while answer.status != 429:
         answer = Client(server.port, unknown_key()).get("/api/events")
     assert int(answer.header("Retry-After")) == 1 and "unauthenticated" in answer.header("RateLimit-Policy")
-    assert looked_up <= 80
+    assert looked_up <= 1 + statuses.count(401), "what is refused is not looked up"
     assert key.get("/api/events").status == 200 and client.get("/api/auth/me").status == 200
     server.stop()
 
@@ -258,7 +261,7 @@ def test_key_last_use_is_listed(server, member):
 
     assert last_use() is None
     assert key.get("/api/events").status == 200
-    wait_for(last_use, "the last use", seconds=10)
+    wait_for(last_use, "the last use", 30)
     assert last_use() >= made["created_at"]
 
 

@@ -221,7 +221,7 @@ def test_unpriced_is_priced_when_an_own_price_arrives(server, user, provider):
     paid = user.track(model=model, input_tokens=7, output_tokens=0, cost="0.5", timestamp=DAY + "T12:00:00Z", **named)
     assert unpriced_of(user)[0]["calls"] == 30
     add(user, provider=provider, model=model, per_million_tokens={"input": "1.5", "output": "3"})
-    wait_for(lambda: not unpriced_of(user), "the backlog to be priced", 10)
+    wait_for(lambda: not unpriced_of(user), "the backlog to be priced", 30)
     # input: 30 x 1,000 + 435 = 30,435 x 1.5; output: 15,000 x 3; 90,652.5 per million, and the reported 0.5
     summary = total(user)
     assert summary["total_cost"] == Decimal("0.5906525") and summary["unpriced_calls"] == 0
@@ -382,7 +382,7 @@ def test_reprice_large_goes_on_in_the_background(server, user):
     add(user, **OWN)
     answer = reprice(user, False, status=202)
     assert answer["state"] == "running" and 0 < answer["events_examined"] < 26000
-    done = wait_for(lambda: finished(user, answer["id"]), "the end of the re-pricing", 60)
+    done = wait_for(lambda: finished(user, answer["id"]), "the end of the re-pricing")
     assert changes_of(done) == {("openai", "gpt-4"): (26000, Decimal("1560"), Decimal("157.625"))}
     assert_reconciles(done)
     database = server.database()
@@ -414,7 +414,7 @@ def test_reprice_while_events_come_in_on_two_servers_is_exact(pair):
         assert applied.status in (200, 202), applied
         again = there.post("/api/pricing/reprice", {**RANGE, "dry_run": False})
         assert again.status in (200, 202), again
-        done = [wait_for(lambda i=i: finished(user, i.json["id"]), "the end of the re-pricing", 60)
+        done = [wait_for(lambda i=i: finished(user, i.json["id"]), "the end of the re-pricing")
                 for i in (applied, again)]
     finally:
         stop.set()
@@ -465,7 +465,7 @@ def test_reprice_goes_on_after_a_kill_in_the_middle(postgres, own_server):
     assert ledger_of(database, user) == 0
     server.start()
     user = user.on(server.port)
-    done = wait_for(lambda: finished(user, identifier), "the end of the re-pricing", 60)
+    done = wait_for(lambda: finished(user, identifier), "the end of the re-pricing")
     assert changes_of(done) == {("openai", "gpt-4"): (30000, Decimal("1800"), Decimal("181.875"))}
     assert_reconciles(done)
     assert query(database, "SELECT count(*), count(DISTINCT event_id), sum(old_cost), sum(new_cost) FROM repricing_changes"
@@ -491,7 +491,7 @@ def test_backlog_is_priced_by_a_new_catalogue(postgres, own_server, tmp_path):
                       '"prices":[{"per_million_tokens":{"input":1,"output":2}}]}]}]}' % (model, model))
     second = own_server(**settings, LLMLAB_PRICING_FILE=str(prices)).start()
     user = user.on(second.port)
-    wait_for(lambda: not unpriced_of(user), "the backlog to be priced", 20)
+    wait_for(lambda: not unpriced_of(user), "the backlog to be priced", 30)
     assert total(user)["total_cost"] == Decimal("5")  # 2,500 x (1,000 + 1,000) per million
     database = second.database()
     assert_rollups_equal_events(database)

@@ -211,7 +211,7 @@ def test_server_waits_for_a_database_that_comes_later(postgres, own_server):
     assert client.post("/api/auth/signup", {"email": "a@example.com", "password": "tall orange river 9", "name": "x"}).status == 503
     client.close()
     postgres.create("later")
-    wait_for(server.is_ready, "readiness once the database is there", seconds=15)
+    wait_for(server.is_ready, "readiness once the database is there")
     sign_up(server.port).track(model="gpt-4", input_tokens=1)
     server.stop()
 

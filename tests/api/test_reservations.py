@@ -187,6 +187,23 @@ def test_reservation_id_is_no_part_of_the_idempotency_fingerprint(user):
     assert state(user, budget) == (1, 0)
 
 
+def test_reservation_for_a_repeat_is_settled_by_it(user, other):
+    """Who has not got the answer asks once more for the amount and sends the call again: it is spent, so it is not held as well."""
+    budget, theirs = put(user, limit=10, hard=True), put(other, limit=10, hard=True)
+    event = {"model": "gpt-4", "cost": 1, "idempotency_key": "k"}
+    user.track(reservation_id=reserve(user, amount=1)["reservation_id"], **event)
+    again = user.track(status=200, reservation_id=reserve(user, amount=2)["reservation_id"], **event)
+    assert again["duplicate"] is True and state(user, budget) == (1, 0)
+    answer = user.batch([{"reservation_id": reserve(user, amount=2)["reservation_id"], **event}, event])
+    assert answer["duplicates"] == 2 and state(user, budget) == (1, 0)
+    # another call under the same key was not recorded: what is held for it stays, and so does what is somebody else's
+    held = reserve(user, amount=3)["reservation_id"]
+    user.track(status=422, reservation_id=held, **{**event, "cost": 5})
+    foreign = reserve(other, amount=4)["reservation_id"]
+    user.track(status=200, reservation_id=foreign, **event)
+    assert state(user, budget) == (1, 3) and state(other, theirs) == (0, 4)
+
+
 def test_reservation_settled_above_its_amount_is_recorded(user):
     budget = put(user, limit=1, hard=True)
     held = reserve(user, amount=1)["reservation_id"]

@@ -69,7 +69,7 @@ def test_log_as_text_is_one_line_for_each_request(pair, own_server):
     server = own_server(**dict(pair[0].settings, LOG_FORMAT="text")).start()
     own = unique("text")
     server.client().get("/api/health/live", headers={"X-Request-Id": own})
-    line = wait_for(lambda: [t for t in server.log.splitlines() if own in t], "the log line", seconds=10)
+    line = wait_for(lambda: [t for t in server.log.splitlines() if own in t], "the log line")
     assert len(line) == 1 and re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z info +request request_id=", line[0]), line
     assert server.end(15) == 0  # SIGTERM; its log is not JSON, so it is looked at here
     assert "error" not in server.log

@@ -1,22 +1,27 @@
 #!/usr/bin/python3
-"""How long answers over many events take, through HTTP, and what the database does for them.
+"""How long answers over many events take, through HTTP, while events are stored, and what the database does for them.
 
-usage: LLMLAB_BIN=build/release/llmlab tests/bench/bench_answers.py [--events 1000000] [--others 2] [--sets customers|all] [--readers 16]
+usage: LLMLAB_BIN=build/release/llmlab tests/bench/bench_answers.py [--fill 100000,10000000] [--others 2] [--sets 150|20|3000] [--readers 16]
 
-Starts a PostgreSQL of its own, fills events of one user by generate_series (366 days, 8 models, 4 projects, 50 customers, tags team and
-env), and of 100 other users --others times as many, adds up all tables of sums from them (rows in the order of time, as a writer leaves them), checks one day with usage_drift(), then asks
-a running server: one reader at a time and --readers at once (wrk). --sets says how many combinations of project, customer and tags there
-are: `customers` (each customer is of one project and one team: 150) or `all` (every combination: 3,000). --explain prints the plans.
-Everything is deleted at the end. Reader, server and PostgreSQL share the machine's cores.
+For each number of --fill: a PostgreSQL of its own with that many events of one user (366 days to today, 8 models, 4 projects, tags team and
+env) and --others times as many of 20 other users, and all sums of them, made in SQL; one day is checked with usage_drift(). Then a running
+server is asked: by one reader, and by --readers at once (wrk), while --ingest events a second of the same user are stored. --sets is how many
+combinations of project, customer and tags the user has. Last comes a table for docs/performance.md, the ratio of the medians of the
+largest to those of the smallest fill, and whether any plan reads events (--explain prints the plans). Everything is deleted at the end.
+Readers, server and PostgreSQL share the machine's cores.
 """
 import argparse
+import concurrent.futures
+import datetime
 import http.client
+import json
 import os
 import pathlib
 import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -24,52 +29,72 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from llmlab_client import sign_up  # noqa: E402
 from llmlab_server import PROCESSES, Postgres, Server, connect, end_all, new_secret, processes_in, query, wait_for  # noqa: E402
 
-FIRST_DAY, DAYS = "2025-01-01", 366
-# The g-th of n events: spread over the days, everything else by a fixed mix of g.
+DAYS, OTHERS = 366, 20
+TODAY = datetime.datetime.now(datetime.timezone.utc).date()
+FIRST = TODAY - datetime.timedelta(days=DAYS - 1)
+
+# The combinations that the user's events have: of each number of sets so many customers, projects, teams and environments (the first two and
+# the teams of a customer are always the same). The others have five.
+SHAPES = {20: (20, 1), 150: (50, 3), 3000: (50, 60)}
+SETS = """
+CREATE UNLOGGED TABLE bench_sets AS SELECT own, n, project, customer, tags, md5(jsonb_build_array(project, customer, NULL, tags)::text)::uuid AS id
+FROM (SELECT own, n, 'project-' || (n / {envs} + n % {envs} / 3) % 4 AS project, 'customer-' || n / {envs} AS customer, jsonb_build_object('team', 'team-'
+        || (n / {envs} + n % {envs} / 12) % 5, 'env', (ARRAY['prod', 'test', 'dev'])[1 + n % 3]) AS tags
+    FROM (SELECT true AS own, n FROM generate_series(0, {customers} * {envs} - 1) AS n) AS a
+    UNION ALL SELECT false, n, 'project', 'customer-' || n, NULL FROM generate_series(0, 4) AS n) AS s
+"""
+# The g-th of n events: spread over the time up to now, everything else by a fixed mix of g.
 EVENTS = """
 INSERT INTO events (user_id, occurred_at, id, received_at, provider, model, input_tokens, output_tokens, cache_read_tokens, cost,
     pricing_status, price_record, price_rule, price_lines, catalogue_version, service_tier, project, customer, tags, latency_ms, status, set_id)
 SELECT {user}, at, gen_random_uuid(), at, CASE WHEN m < 4 THEN 'openai' WHEN m < 6 THEN 'anthropic' ELSE 'google' END, 'model-' || m,
     1000 + h % 9000, 100 + h % 900, nullif(h % 1000, 0), CASE WHEN h % 50 = 0 THEN NULL ELSE (h % 100000) * 0.0000025 END,
     CASE WHEN h % 50 = 0 THEN 'unpriced' ELSE 'priced' END, 'p/m', 'exact', 'input:1000@2.5;output:500@10', 'bench', 'standard',
-    project, customer, tags, h % 5000, CASE WHEN h % 40 = 0 THEN 'error' ELSE 'success' END,
-    md5(jsonb_build_array(project, customer, NULL, tags)::text)::uuid
-FROM (SELECT at, h, u, h / 7 % 8 AS m, 'project-' || p AS project, 'customer-' || c AS customer,
-        jsonb_build_object('team', 'team-' || t, 'env', (ARRAY['prod', 'test', 'dev'])[1 + h / 11 % 3]) AS tags
-    FROM (SELECT {first}::timestamptz + make_interval(secs => g::float8 * 86400 * {days} / {n}) AS at, h, h / 1000003 % 100 AS u, h / 101 % 50 AS c,
-            CASE WHEN {all_sets} THEN h / 13 % 4 ELSE h / 101 % 50 % 4 END AS p, CASE WHEN {all_sets} THEN h / 17 % 5 ELSE h / 101 % 50 % 5 END AS t
-        FROM (SELECT g, abs(hashint8(g + {seed})::bigint) AS h FROM generate_series({lo}::bigint, {hi}::bigint - 1) AS g) AS a) AS b) AS c
+    s.project, s.customer, s.tags, h % 5000, CASE WHEN h % 40 = 0 THEN 'error' ELSE 'success' END, s.id
+FROM (SELECT '{first}Z'::timestamptz + make_interval(secs => g::float8 * {seconds} / {n}) AS at, h, h / 1000003 % {others} AS u, h / 7 % {models} AS m,
+        h / 101 % {sets} AS n FROM (SELECT g, abs(hashint8(g + {seed})::bigint) AS h FROM generate_series({lo}::bigint, {hi}::bigint - 1) AS g) AS a)
+    AS b JOIN bench_sets AS s ON s.own = {own} AND s.n = b.n
 """
+OTHER = "('00000000-0000-4000-8000-' || lpad(u::text, 12, '0'))::uuid"
 SUMS = ["calls", "errors", "unpriced_calls", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
         "cache_write_1h_tokens", "reasoning_tokens", "cost", "error_cost", "standard_cost"]
-LEVELS = {"usage_model_15m": "user_id, bucket, provider, model, project", "usage_set_model_15m": "user_id, bucket, set_id, provider, model",
-          "usage_model_day": "user_id, date_trunc('day', bucket, 'UTC'), provider, model, project",
-          "usage_set_model_day": "user_id, date_trunc('day', bucket, 'UTC'), set_id, provider, model",
-          "usage_set_day": "user_id, date_trunc('day', bucket, 'UTC'), set_id",
-          "usage_hour": "user_id, date_trunc('hour', bucket, 'UTC')"}
-ASKED = [("summary, 30 days", "/api/costs/summary?from=2025-11-01&to=2025-11-30"),
-         ("summary, 30 days, Asia/Kathmandu", "/api/costs/summary?from=2025-11-01&to=2025-11-30&tz=Asia/Kathmandu"),
-         ("summary, 366 days", "/api/costs/summary?from=2025-01-01&to=2026-01-01"),
-         ("summary, 366 days, Europe/Berlin", "/api/costs/summary?from=2025-01-01&to=2026-01-01&tz=Europe/Berlin"),
-         ("by provider, 30 days", "/api/costs/by-provider?from=2025-11-01&to=2025-11-30"),
-         ("breakdown by tag, 30 days", "/api/costs/breakdown?group_by=tag.team&from=2025-11-01&to=2025-11-30"),
-         ("breakdown by customer, 30 days", "/api/costs/breakdown?group_by=customer&from=2025-11-01&to=2025-11-30"),
-         ("by model of one customer, 30 days", "/api/costs/breakdown?group_by=model&customer=customer-7&from=2025-11-01&to=2025-11-30"),
-         ("breakdown by tag by day, 366 days", "/api/costs/breakdown?group_by=tag.team&granularity=day&from=2025-01-01&to=2026-01-01"),
-         ("percentiles, 30 days", "/api/costs/percentiles?from=2025-11-01&to=2025-11-30")]
+WEEK = "date_bin('7 days', bucket, '2000-01-03Z')"
+# Each level from a finer one: (table, from, key as it is there); the rows in the order of time, as a writer leaves them.
+OF_MONTH = [("usage_set_model_15m", "finest", "user_id, bucket, set_id, provider, model"),
+            ("usage_model_15m", "finest", "user_id, bucket, provider, model, project")]
+AFTER = [[("usage_set_model_day", "usage_set_model_15m", "user_id, date_trunc('day', bucket, 'UTC'), set_id, provider, model"),
+          ("usage_set_day", "usage_set_model_day", "user_id, bucket, set_id"), ("usage_set_week", "usage_set_day", f"user_id, {WEEK}, set_id")],
+         [("usage_model_day", "usage_model_15m", "user_id, date_trunc('day', bucket, 'UTC'), provider, model, project"),
+          ("usage_model_week", "usage_model_day", f"user_id, {WEEK}, provider, model, project"),
+          ("usage_hour", "usage_model_15m", "user_id, date_trunc('hour', bucket, 'UTC')"),
+          ("usage_day", "usage_hour", "user_id, date_trunc('day', bucket, 'UTC')")]]
+LEVELS = [table for table, _, _ in OF_MONTH + AFTER[0] + AFTER[1]]
+
+
+def last(days):
+    return f"from={TODAY - datetime.timedelta(days=days - 1)}&to={TODAY}"
+
+
+# What is asked, and whether it is to be answered without events.
+ASKED = [("summary, 30 days", f"/api/costs/summary?{last(30)}", True),
+         ("summary, 30 days, Asia/Kathmandu", f"/api/costs/summary?{last(30)}&tz=Asia/Kathmandu", True),
+         ("summary, 366 days", f"/api/costs/summary?{last(366)}", True),
+         ("summary, 366 days, Europe/Berlin", f"/api/costs/summary?{last(366)}&tz=Europe/Berlin", True),
+         ("by provider, 30 days", f"/api/costs/by-provider?{last(30)}", True),
+         ("breakdown by tag, 30 days", f"/api/costs/breakdown?group_by=tag.team&{last(30)}", True),
+         ("breakdown by tag, 30 days, Berlin", f"/api/costs/breakdown?group_by=tag.team&{last(30)}&tz=Europe/Berlin", True),
+         ("breakdown by customer, 30 days", f"/api/costs/breakdown?group_by=customer&{last(30)}", True),
+         ("breakdown by tag, 366 days", f"/api/costs/breakdown?group_by=tag.team&{last(366)}", True),
+         ("by model of one customer, 30 days", f"/api/costs/breakdown?group_by=model&customer=customer-7&{last(30)}", True),
+         ("breakdown by tag by day, 366 days", f"/api/costs/breakdown?group_by=tag.team&granularity=day&{last(366)}", True),
+         ("forecast", "/api/costs/forecast", True),
+         ("forecast, Europe/Berlin", "/api/costs/forecast?tz=Europe/Berlin", True),
+         ("anomalies, 30 days", f"/api/recommendations/anomalies?{last(30)}", False),
+         ("anomalies, 30 days, Europe/Berlin", f"/api/recommendations/anomalies?{last(30)}&tz=Europe/Berlin", False),
+         ("anomalies, 366 days", f"/api/recommendations/anomalies?{last(366)}", False),
+         ("recommendations, 30 days", f"/api/recommendations?{last(30)}", False),
+         ("percentiles, 30 days", f"/api/costs/percentiles?{last(30)}", False)]
 WRK = 'wrk.method = "GET"\nwrk.headers["Authorization"] = "Bearer %s"\n'
-
-
-def settings(database, postgres, for_filling):
-    """Bulk settings while filling; those that the server's own PostgreSQL has while measuring."""
-    values = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "'8GB'", "autovacuum": "off", "work_mem": "'512MB'",
-              "maintenance_work_mem": "'512MB'"} if for_filling else {"random_page_cost": "1.1", "max_wal_size": "'1GB'"}
-    query(database, "ALTER SYSTEM RESET ALL")
-    for name, value in values.items():
-        query(database, f"ALTER SYSTEM SET {name} = {value}")
-    database.close()
-    postgres.stop()
-    return postgres.start()
 
 
 class BenchPostgres(Postgres):
@@ -79,42 +104,132 @@ class BenchPostgres(Postgres):
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [self.bin / "postgres", "-D", self.pgdata, "-c", "listen_addresses=", "-c", f"unix_socket_directories={self.folder}", "-c",
-                 "shared_buffers=128MB"], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self.owner)
+                 "shared_buffers=128MB", *self.options], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self.owner)
         PROCESSES.append(self.process)
-        wait_for(self.answers, "PostgreSQL")
+        wait_for(self.answers, "PostgreSQL", 600)
         return self
 
+    def with_settings(self, url, **values):
+        """Restarted with these settings and no others."""
+        database = connect(url)
+        query(database, "ALTER SYSTEM RESET ALL")
+        for name, value in values.items():
+            query(database, f"ALTER SYSTEM SET {name} = {value}")
+        query(database, "CHECKPOINT")
+        database.close()
+        self.stop()
+        return self.start()
 
-def fill(database, user_id, args):
+
+# ---- filling ----
+
+def sums_of(table, source, key):
+    names = re.sub(r"date_\w+\('[\w ]+', bucket, '[\w-]+'\)", "bucket", key)
+    columns = ", ".join(str(i + 1) for i in range(names.count(",") + 1))
+    return (f"INSERT INTO {table} ({names}, {', '.join(SUMS)}) SELECT {key}, {', '.join(f'sum({s})' for s in SUMS)}"
+            f" FROM {source} GROUP BY {columns} ORDER BY 2")
+
+
+def in_parallel(url, jobs):
+    """Runs lists of statements, each list by a connection of its own, on all cores."""
+    def run(statements):
+        database = connect(url)
+        query(database, "SET session_replication_role = replica")
+        for sql in statements:
+            query(database, sql)
+        database.close()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(run, jobs))
+
+
+def indexes_of(database):
+    """What can be dropped and made again: [(drop, make)] of the events and their sums."""
+    tables = "ARRAY['events', " + ", ".join(f"'{t}'" for t in LEVELS) + "]::regclass[]"
+    keys = query(database, f"SELECT format('ALTER TABLE %s DROP CONSTRAINT %I CASCADE', conrelid::regclass, conname), format("
+                           f"'ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint"
+                           f" WHERE contype = 'p' AND conrelid = ANY ({tables})")
+    return keys + query(database, f"SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid) FROM pg_index"
+                                  f" WHERE NOT indisprimary AND indrelid = ANY ({tables})")
+
+
+def event_jobs(user_id, n_own, args):
+    n_others = int(n_own * args.others)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    seconds = (now - datetime.datetime.combine(FIRST, datetime.time(), datetime.timezone.utc)).total_seconds()
+    for own, n in ((True, n_own), (False, n_others)):
+        step = min(10 ** 6, max(1, n))
+        for lo in range(0, n, step):
+            yield [EVENTS.format(user=f"'{user_id}'::uuid" if own else OTHER, first=FIRST, seconds=seconds, n=n, others=OTHERS, models=8 if own else 2,
+                                 sets=args.sets if own else 5, seed=0 if own else 10 ** 12, lo=lo, hi=min(n, lo + step), own=own)]
+
+
+def month_jobs():
+    month = FIRST.replace(day=1)
+    while month <= TODAY:
+        following = (month + datetime.timedelta(days=32)).replace(day=1)
+        yield [f"CREATE TEMP TABLE finest AS SELECT * FROM usage_from_events('{month}Z', '{following}Z')",
+               *(sums_of(*level) for level in OF_MONTH), "DROP TABLE finest"]
+        month = following
+
+
+def fill(url, user_id, n, args):
     started = time.monotonic()
+    database = connect(url)
     query(database, "INSERT INTO users (id, email, name, password_hash) SELECT ('00000000-0000-4000-8000-' || lpad(u::text, 12, '0'))::uuid,"
-                    " 'other-' || u || '@example.com', 'Other', '$argon2id$none' FROM generate_series(0, 99) AS u")
+                    f" 'other-' || u || '@example.com', 'Other', '$argon2id$none' FROM generate_series(0, {OTHERS - 1}) AS u")
     for month in range(14):
-        query(database, "SELECT events_ensure_partition((%s::date + %s * interval '1 month')::timestamptz)", (FIRST_DAY, month))
-    query(database, "SET session_replication_role = replica")
-    other = "('00000000-0000-4000-8000-' || lpad(u::text, 12, '0'))::uuid"
-    for n, user, seed in ((args.events, f"'{user_id}'::uuid", 0), (int(args.events * args.others), other, 10 ** 12)):
-        for lo in range(0, n, 10 ** 6):
-            query(database, EVENTS.format(user=user, first=f"'{FIRST_DAY}'", days=DAYS, n=n, seed=seed, lo=lo, hi=min(n, lo + 10 ** 6),
-                                          all_sets=args.sets == "all"))
-    print(f"{int(args.events * (1 + args.others)):,} events in {time.monotonic() - started:.0f} s", flush=True)
-    query(database, "INSERT INTO usage_sets SELECT DISTINCT user_id, set_id, coalesce(project, ''), coalesce(customer, ''), api_key_id, tags FROM events")
-    for month in range(14):
-        query(database, f"CREATE TEMP TABLE finest AS SELECT * FROM usage_from_events(%s::timestamptz + %s * interval '1 month',"
-                        " %s::timestamptz + %s * interval '1 month')", (FIRST_DAY, month, FIRST_DAY, month + 1))
-        for table, key in LEVELS.items():
-            names = re.sub(r"date_trunc\('\w+', bucket, 'UTC'\)", "bucket", key)
-            query(database, f"INSERT INTO {table} ({names}, {', '.join(SUMS)}) SELECT {key}, {', '.join(f'sum({s})' for s in SUMS)}"
-                            f" FROM finest GROUP BY {', '.join(str(i + 1) for i in range(names.count(',') + 1))} ORDER BY 2")
-        query(database, "DROP TABLE finest")
+        query(database, "SELECT events_ensure_partition((%s::date + %s * interval '1 month')::timestamptz)", (FIRST.replace(day=1), month))
+    customers, envs = SHAPES[args.sets]
+    query(database, SETS.format(customers=customers, envs=envs))
+    indexes = indexes_of(database)
+    for drop, _ in indexes:
+        query(database, drop)
+    in_parallel(url, event_jobs(user_id, n, args))
+    events_s = time.monotonic() - started
+    query(database, f"INSERT INTO usage_sets SELECT '{user_id}'::uuid, id, project, customer, NULL::uuid, tags FROM bench_sets WHERE own UNION ALL SELECT"
+                    f" {OTHER}, id, project, customer, NULL, tags FROM bench_sets, generate_series(0, {OTHERS - 1}) AS u WHERE NOT own")
+    in_parallel(url, month_jobs())
+    in_parallel(url, [[sums_of(*level) for level in levels] for levels in AFTER])
+    in_parallel(url, [[make] for _, make in indexes])
+    query(database, "DROP TABLE bench_sets")
     query(database, "VACUUM ANALYZE")
-    query(database, "CHECKPOINT")
-    wrong = query(database, "SELECT * FROM usage_drift('2025-11-07Z', '2025-11-08Z') LIMIT 3")
+    checked = TODAY - datetime.timedelta(days=20)
+    wrong = query(database, "SELECT * FROM usage_drift(%s, %s) LIMIT 3",
+                  (f"{checked}Z", f"{checked + datetime.timedelta(days=1)}Z"))
     assert wrong == [], wrong
     sizes = query(database, "SELECT relname, reltuples::bigint, pg_size_pretty(pg_total_relation_size(oid)) FROM pg_class"
                             " WHERE relname LIKE 'usage%%' AND relkind = 'r' ORDER BY 1")
     size = query(database, "SELECT pg_size_pretty(pg_database_size(current_database()))")[0][0]
-    print(f"filled in {time.monotonic() - started:.0f} s, {size}: " + ", ".join(f"{n} {r:,} rows {s}" for n, r, s in sizes), flush=True)
+    database.close()
+    print(f"{int(n * (1 + args.others)):,} events in {events_s:.0f} s, with sums in {time.monotonic() - started:.0f} s, {size}: "
+          + ", ".join(f"{t} {r:,} rows {s}" for t, r, s in sizes), flush=True)
+
+
+# ---- asking ----
+
+class Ingest(threading.Thread):
+    """Stores events of the user at a fixed rate, in two batches a second, as long as it lives."""
+
+    def __init__(self, port, token, rate):
+        super().__init__(daemon=True)
+        self.port, self.token, self.rate, self.stored, self.refused, self.ending = port, token, rate, 0, 0, threading.Event()
+
+    def run(self):
+        events = [{"provider": "openai", "model": f"model-{i % 4}", "input_tokens": 1000 + i, "output_tokens": 100, "project": "project-1",
+                   "tags": {"team": "team-1", "env": "prod"}} for i in range(max(1, self.rate // 2))]
+        body = json.dumps({"events": events})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        while not self.ending.wait(0.5):
+            connection.request("POST", "/api/events/batch", body, {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            self.stored += len(events) if answer.status < 300 else 0
+            self.refused += 0 if answer.status < 300 else len(events)
+        connection.close()
+
+    def end(self):
+        self.ending.set()
+        self.join()
 
 
 def alone(port, token, path, seconds):
@@ -154,58 +269,96 @@ def cpu_ms(postgres, server):
     return ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
-def scans(database):
-    return dict(query(database, "SELECT 'events', coalesce(sum(seq_scan + idx_scan), 0)::bigint FROM pg_stat_user_tables WHERE relname LIKE 'events\\_2%%'"))
+def ask(postgres, server, user, args):
+    """{name: (CPU ms, p50 alone, p50 of many, p99 of many)}"""
+    script = server.folder / "get.lua"
+    script.write_text(WRK % user.token, encoding="ascii")
+    seen = {}
+    print(f"{'':36} {'alone p50':>9} {'p99 ms':>8} {'CPU ms':>7} | {args.readers:>3} readers: {'per s':>7} {'p50':>7} {'p99 ms':>8}")
+    for name, path, _ in ASKED:
+        if args.only not in name:
+            continue
+        alone(server.port, user.token, path, 0.5)
+        used_ms = cpu_ms(postgres, server)
+        p50, p99, n = alone(server.port, user.token, path, args.seconds)
+        used_ms = (cpu_ms(postgres, server) - used_ms) / n
+        ingest = Ingest(server.port, user.token, args.ingest)
+        if args.ingest > 0:
+            ingest.start()
+        rate, many50, many99, refused = at_once(server.port, str(script), path, args.readers, max(1, int(2 * args.seconds)))
+        if args.ingest > 0:
+            ingest.end()
+        seen[name] = (used_ms, p50, many50, many99)
+        print(f"{name:36} {p50:>9.2f} {p99:>8.2f} {used_ms:>7.1f} | {'':11} {rate:>7.0f} {many50:>7.1f} {many99:>8.1f}"
+              + (f"  {refused} refused" if refused else "") + (f"  {ingest.refused} events refused" if ingest.refused else ""), flush=True)
+    return seen
+
+
+def plans_that_read_events(postgres, url, own, user, args):
+    """Asks everything once more with auto_explain, and looks for scans of events in the plans."""
+    postgres.options = ["-csession_preload_libraries=auto_explain", "-cauto_explain.log_min_duration=0", "-cauto_explain.log_analyze=on",
+                        "-cauto_explain.log_timing=off"]
+    postgres.with_settings(url, random_page_cost="1.1")
+    server = Server(**own).start()
+    for name, path, without in ASKED:
+        if args.only not in name:
+            continue
+        begin = len(postgres.log)
+        alone(server.port, user.token, path, 0)
+        plans = postgres.log[begin:]
+        # (never executed): a partition that a plan for any time names
+        read = sum("(never executed)" not in line for line in plans.splitlines() if re.search(r"Scan .*\bevents(_\d|\b)", line))
+        print(f"{name:36} {read:>4} scans of events" + ("  <-- WRONG" if read and without else ""), flush=True)
+        if args.explain:
+            print(plans)
+    server.stop()
+
+
+def measure(n, args):
+    postgres = BenchPostgres().start()
+    url = postgres.create("bench")
+    own = {"DATABASE_URL": url, "SECRET_KEY": new_secret(), "RATE_LIMITS": "off", "ANOMALY_SCAN_SECONDS": "86400"}
+    server = Server(**own).start()
+    user = sign_up(server.port)
+    server.stop()
+    postgres.with_settings(url, fsync="off", full_page_writes="off", wal_level="minimal", max_wal_senders="0", max_wal_size="'8GB'", autovacuum="off",
+                           synchronous_commit="off", work_mem="'512MB'", maintenance_work_mem="'1GB'", max_parallel_maintenance_workers="0",
+                           max_parallel_workers_per_gather="0")
+    fill(url, user.user_id, n, args)
+    postgres.with_settings(url, random_page_cost="1.1", max_wal_size="'1GB'")
+    server = Server(**own).start()
+    print(f"{n:,} events of one user, {int(n * args.others):,} of {OTHERS} others, {args.sets} sets, {args.ingest} events/s stored meanwhile")
+    seen = ask(postgres, server, user, args)
+    server.stop()
+    plans_that_read_events(postgres, url, own, user, args)
+    postgres.stop()
+    end_all()
+    return seen
+
+
+def print_table(numbers, seen, readers):
+    print("| answer | " + " | ".join(f"CPU ms, {n:,} | p50 alone | p99, {readers} readers" for n in numbers) + " | p50, ratio |")
+    print("| --- |" + " --- | --- | --- |" * len(numbers) + " --- |")
+    for name in seen[0]:
+        cells = " | ".join(f"{s[name][0]:.1f} | {s[name][1]:.1f} | {s[name][3]:.0f}" for s in seen)
+        print(f"| {name} | {cells} | {seen[-1][name][1] / seen[0][name][1]:.2f} |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=10 ** 6)
+    parser.add_argument("--fill", default="100000,10000000", help="events of the user, one database after the other")
     parser.add_argument("--others", type=float, default=2)
-    parser.add_argument("--sets", choices=["customers", "all"], default="customers")
+    parser.add_argument("--sets", type=int, choices=sorted(SHAPES), default=150)
     parser.add_argument("--readers", type=int, default=16)
+    parser.add_argument("--ingest", type=int, default=200, help="events a second while the readers ask")
     parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--only", default="", help="answers whose name contains this")
     parser.add_argument("--explain", action="store_true")
     args = parser.parse_args()
+    numbers = [int(float(n)) for n in args.fill.split(",")]
     try:
-        postgres = BenchPostgres().start()
-        url = postgres.create("bench")
-        own = {"DATABASE_URL": url, "SECRET_KEY": new_secret(), "RATE_LIMITS": "off"}
-        server = Server(**own).start()
-        user = sign_up(server.port)
-        server.stop()
-        settings(connect(url), postgres, True)
-        database = connect(url)
-        fill(database, user.user_id, args)
-        settings(database, postgres, False)
-        if args.explain:
-            database = connect(url)
-            for name, value in (("session_preload_libraries", "'auto_explain'"), ("auto_explain.log_min_duration", "0"),
-                                ("auto_explain.log_analyze", "on"), ("auto_explain.log_buffers", "on"), ("auto_explain.log_timing", "off")):
-                query(database, f"ALTER SYSTEM SET {name} = {value}")
-            query(database, "SELECT pg_reload_conf()")
-        server = Server(**own).start()
-        script = server.folder / "get.lua"
-        script.write_text(WRK % user.token, encoding="ascii")
-        print(f"{args.events:,} events of one user, {int(args.events * args.others):,} of 100 others, sets: {args.sets}")
-        print(f"{'':36} {'alone p50':>9} {'p99 ms':>8} {'CPU ms':>7} | {args.readers:>3} readers: {'per s':>7} {'p50':>7} {'p99 ms':>8}  scans of events")
-        database = connect(url)
-        for name, path in ASKED:
-            alone(server.port, user.token, path, 0.5)
-            before = scans(database)["events"]
-            used_ms = cpu_ms(postgres, server)
-            p50, p99, n = alone(server.port, user.token, path, args.seconds)
-            used_ms = cpu_ms(postgres, server) - used_ms
-            rate, many50, many99, refused = (0, 0, 0, 0) if args.explain else at_once(server.port, str(script), path, args.readers, max(1, int(args.seconds)))
-            time.sleep(1.2)  # the statistics of scans arrive after a second
-            query(database, "SELECT pg_stat_clear_snapshot()")
-            print(f"{name:36} {p50:>9.2f} {p99:>8.2f} {used_ms / n:>7.1f} | {'':11} {rate:>7.0f} {many50:>7.1f} {many99:>8.1f}  {scans(database)['events'] - before}"
-                  + (f"  {refused} refused" if refused else ""), flush=True)
-        database.close()
-        server.stop()
-        if args.explain:
-            print(postgres.log)
-        postgres.stop()
+        seen = [measure(n, args) for n in numbers]
+        print_table(numbers, seen, args.readers)
     finally:
         end_all()
 

@@ -6,7 +6,8 @@ usage: tests/bench/bench_login.py [--bin build/release/llmlab] [--logins 300] [-
 Part 1: logins with an unknown e-mail and with a known one and a wrong password, in turn, one at a time. Printed: both medians, their difference, and
 the rank AUC (the chance that a random one of the one kind took longer than one of the other: 0.5 says that nothing can be told).
 Part 2: events are tracked by 64 connections as fast as they are answered (loadgen.c), in turn without and with a flood of logins that is ten times what
-argon2 gets done; the ratio of the events answered 201 in pairs of rounds. Waits after failures are off, so that every login costs its hash.
+argon2 gets done; the ratio of the events answered 201 in the same round. Waits after failures are off, so that every login costs its hash. The control is
+the same flood at a path that does not exist (404 before the body is looked at): what generator and connections take by themselves.
 Generator, server and PostgreSQL share the machine's cores.
 """
 import argparse
@@ -97,29 +98,33 @@ def build_loadgen(folder):
     return f"{folder}/loadgen"
 
 
-def run_load(loadgen, port, token, seconds, flood):
+def run_load(loadgen, port, token, seconds, flooded_path=None):
     """Answers a second by kind and status."""
     tasks = {"events": ["64", "0", str(seconds), "/api/events/track", token, EVENT]}
-    if flood:
+    if flooded_path:
         login = json.dumps({"email": "known@example.com", "password": "a wrong password"})
-        tasks["logins"] = ["512", str(FLOOD_PER_SECOND), str(seconds), "/api/auth/login", "none", login]
+        tasks["flood"] = ["512", str(FLOOD_PER_SECOND), str(seconds), flooded_path, "none", login]
     running = {kind: subprocess.Popen([loadgen, str(port), *task], stdout=subprocess.PIPE, text=True) for kind, task in tasks.items()}
     answers = {kind: json.loads(process.communicate()[0]) for kind, process in running.items()}
     return {(kind, int(status)): n / seconds for kind, a in answers.items() for status, n in a["statuses"].items()}
 
 
 def flooded(loadgen, port, seconds, rounds):
-    token, ratios = sign_up(port, "writer@example.com"), []
-    run_load(loadgen, port, token, 2, False)
+    token, ratios, controls = sign_up(port, "writer@example.com"), [], []
+    kinds = {"alone": None, "control": "/api/auth/nothing", "logins": "/api/auth/login"}
+    run_load(loadgen, port, token, 2)
     for i in range(rounds):
-        pair = {flood: run_load(loadgen, port, token, seconds, flood) for flood in ((False, True) if i % 2 == 0 else (True, False))}
-        alone, both = (pair[f].get(("events", 201), 0) for f in (False, True))
-        logins, refused = pair[True].get(("logins", 401), 0), pair[True].get(("logins", 503), 0)
-        other = {k: n for k, n in pair[True].items() if k[0] == "events" and k[1] != 201}
+        order = list(kinds) if i % 2 == 0 else list(reversed(kinds))
+        answers = {kind: run_load(loadgen, port, token, seconds, kinds[kind]) for kind in order}
+        alone, control, both = (answers[kind].get(("events", 201), 0) for kind in kinds)
+        logins, refused = answers["logins"].get(("flood", 401), 0), answers["logins"].get(("flood", 503), 0)
+        other = {k: n for k, n in answers["logins"].items() if k[0] == "events" and k[1] != 201}
         ratios.append(both / alone)
+        controls.append(control / alone)
         print(f"round {i + 1}: {alone:.0f} events/s alone, {both:.0f}/s in the flood ({logins:.0f} logins/s checked, {refused:.0f}/s "
-              f"answered 503{', other answers ' + str(other) if other else ''}): ratio {both / alone:.2f}")
-    print(f"ratio: median {statistics.median(ratios):.2f} of {rounds} rounds")
+              f"answered 503{', other answers ' + str(other) if other else ''}), {control:.0f}/s beside a flood of 404: "
+              f"ratio {both / alone:.2f}, control {control / alone:.2f}")
+    print(f"ratio: median {statistics.median(ratios):.2f}, control {statistics.median(controls):.2f} of {rounds} rounds")
 
 
 def main():

@@ -1,6 +1,8 @@
 """Every parameter that many operations share, and every field of the large tables (units, token counts, categories of prices, match
 rules), is what docs/openapi.yaml says: asked for and sent by the document, so that the contract test sees them all."""
 
+import json
+
 import pytest
 
 from llmlab_client import sign_up
@@ -174,3 +176,21 @@ def test_the_whole_catalogue_is_as_described(member):
             break
     assert n > 1000
     assert member.get("/api/pricing/models", query={"provider": "openai", "q": "gpt", "at": "2026-01-01T00:00:00Z"}).status == 200
+
+
+def test_every_category_of_a_tier_is_shown(pair, own_server, tmp_path):
+    """No price of the built-in catalogue has them all, an operator's own file may: also for hours of the day."""
+    categories = [n for n in SCHEMAS["PriceTier"]["properties"] if n != "above_input_tokens"]
+    low, high = {n: "1.5" for n in categories}, {"above_input_tokens": 1000, **{n: "3" for n in categories}}
+    prices = {"per_million_tokens": low, "tiers": [high],
+              "windows": [{"utc_from": "01:00:00", "utc_to": "04:00:00", "per_million_tokens": low, "tiers": [high]}]}
+    file = tmp_path / "prices.json"
+    file.write_text(json.dumps({"mode": "extend", "providers": [{
+        "provider": "acme", "name": "Acme", "usage": {"default": {"like": "openai.chat"}},
+        "records": [{"model": "acme-large", "match": [{"equals": "acme-large"}], "prices": [prices]}]}]}))
+    client = sign_up(own_server(**pair[0].settings, LLMLAB_PRICING_FILE=str(file)).start().port)
+    (model,) = client.ok("GET", "/api/pricing/models", query={"provider": "acme"})["models"]
+    client.close()
+    shown = {"above_input_tokens": 1000, **{n: 3 for n in categories}}
+    assert len(categories) == 15 and model["prices"]["tiers"] == [shown]
+    assert model["prices"]["windows"][0]["tiers"] == [shown]

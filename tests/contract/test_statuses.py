@@ -124,8 +124,8 @@ def strict_server(no_process_left):
 @with_status("429")
 def test_too_many_requests_are_429(strict_server, operation):
     if operation.id == "logOut":  # the first one would end the session
-        wait_for(lambda: strict_server.request("PATCH", "/api/auth/me", {}).status == 429, "the rate limit", seconds=10)
-    wait_for(lambda: call(strict_server, operation).status == 429, "the rate limit", seconds=10)
+        wait_for(lambda: strict_server.request("PATCH", "/api/auth/me", {}).status == 429, "the rate limit")
+    wait_for(lambda: call(strict_server, operation).status == 429, "the rate limit")
 
 
 @pytest.fixture(scope="module")

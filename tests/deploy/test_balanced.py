@@ -1,7 +1,7 @@
 """Three servers on one database behind a load balancer: clients see one."""
+import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from decimal import Decimal as D
@@ -9,7 +9,7 @@ from decimal import Decimal as D
 import pytest
 
 from llmlab_client import Client, sign_up
-from llmlab_server import PROCESSES, Server, assert_rollups_equal_events, connect, make_folder, new_secret, query, wait_for
+from llmlab_server import PROCESSES, Server, assert_rollups_equal_events, connect, free_port, make_folder, new_secret, query, wait_for
 
 CONFIG = """
 defaults
@@ -37,17 +37,15 @@ def trio(postgres):
         server.stop()
 
 
-@pytest.fixture(scope="module")
-def balancer(trio):
+@contextlib.contextmanager
+def behind(servers):
     """The port of a HAProxy that gives each request to the next server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     program = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     assert program, "haproxy is missing (see scripts/packages.txt)"
     config = make_folder() / "haproxy.cfg"
     config.write_text(CONFIG.format(port=port, servers="\n    ".join(
-        f"server s{i} 127.0.0.1:{server.port} check inter 200ms" for i, server in enumerate(trio))))
+        f"server s{i} 127.0.0.1:{server.port} check inter 200ms" for i, server in enumerate(servers))))
     process = subprocess.Popen([program, "-db", "-f", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     PROCESSES.append(process)
 
@@ -62,6 +60,12 @@ def balancer(trio):
     process.terminate()
     process.wait(30)
     PROCESSES.remove(process)
+
+
+@pytest.fixture(scope="module")
+def balancer(trio):
+    with behind(trio) as port:
+        yield port
 
 
 def requests_of(server):
@@ -104,7 +108,7 @@ def test_logout_through_one_holds_at_all(trio, balancer):
     user = sign_up(balancer)
     assert user.post("/api/auth/logout").status == 200
     for server in trio:
-        wait_for(lambda: user.on(server.port).get("/api/costs/summary").status == 401, "the logout everywhere", 5)
+        wait_for(lambda: user.on(server.port).get("/api/costs/summary").status == 401, "the logout everywhere")
 
 
 def test_server_that_ends_is_missed_by_nobody(trio, balancer):

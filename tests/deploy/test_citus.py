@@ -3,7 +3,7 @@ import re
 
 from llmlab_server import ROOT, Server, connect, new_secret, query
 
-LOCAL = {"schema_migrations", "event_months_dropped", "price_catalogues", "auth_changes", "auth_throttles"}
+LOCAL = {"schema_migrations", "event_months_dropped", "price_catalogues", "auth_changes", "auth_throttles", "history_marks"}
 SCRIPT = (ROOT / "sql/citus.sql").read_text()
 DISTRIBUTED = set(re.findall(r"create_distributed_table\('(\w+)', 'user_id'", SCRIPT))
 REFERENCE = set(re.findall(r"create_reference_table\('(\w+)'\)", SCRIPT))

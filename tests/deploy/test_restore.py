@@ -41,7 +41,7 @@ class Load:
 
     def wait(self, more):
         enough = len(self.acked) + more
-        wait_for(lambda: len(self.acked) >= enough, "some load", 60)
+        wait_for(lambda: len(self.acked) >= enough, "some load")
 
     def stop(self):
         self.ends.set()
@@ -124,9 +124,9 @@ def test_base_backup_and_log_bring_back_every_acknowledged_event(postgres_of_its
     (postgres.pgdata / "recovery.signal").touch()
     postgres.options += ["-c", f"restore_command=cp {archive}/%f %p"]
     postgres.spawn()
-    wait_for(postgres.answers, "recovery", 120)
+    wait_for(postgres.answers, "recovery", 300)
     admin = connect(postgres.url("postgres"))
-    wait_for(lambda: query(admin, "SELECT pg_is_in_recovery()") == [(False,)], "the end of recovery", 60)
+    wait_for(lambda: query(admin, "SELECT pg_is_in_recovery()") == [(False,)], "the end of recovery")
     admin.close()
     check_restored(postgres.url("live"), secret, user.token, load.acked)
 

@@ -1,13 +1,12 @@
 """PostgreSQL by TCP and TLS, with the URLs that hosting services give: what is asked for is what is done, or nothing is."""
 import os
-import socket
 import subprocess
 import urllib.parse
 
 import pytest
 
 from llmlab_client import SECRETS, sign_up
-from llmlab_server import Postgres, connect, make_folder, new_secret, query, wait_for
+from llmlab_server import Postgres, connect, free_port, make_folder, new_secret, query, wait_for
 from test_check import Checked
 
 PASSWORD = "p@ss/w:rd?&=% ä"
@@ -40,9 +39,7 @@ class TlsPostgres(Postgres):
     """Takes TLS with a password by TCP, nothing else; its own socket for the tests."""
 
     def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         super().__init__()
         self.authority = make_authority(self.folder, "authority")
         make_certificate(self.folder, self.authority)
@@ -129,6 +126,6 @@ def test_wrong_certificate_is_503_and_works_once_it_is_right(tls, own_server):
     assert client.get("/api/health/ready").status == 503
     assert "certificate verify failed" in wait_for(lambda: server.log if "database lost" in server.log else None, "the reason in the log")
     trusted.write_text(tls.authority.read_text())
-    wait_for(server.is_ready, "readiness", 15)
+    wait_for(server.is_ready, "readiness")
     sign_up(server.port).track(model="gpt-4", input_tokens=1)
     server.stop()

@@ -202,6 +202,8 @@ def lie(run, what, promise):
     token = sign_up(server.port).token
     with closing(server.database()) as database:  # what there is before the lie is on the disk
         query(database, "CHECKPOINT")
+        writer, = query(database, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")[0]
+    os.kill(writer, signal.SIGSTOP)  # it would write after 10 s, which may be just before the end
     load = run.load(server.port, token, connections=8, batch=10)
     load.go_on(run.pick(500, 2000))
     kill_all(postgres)

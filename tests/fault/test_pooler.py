@@ -132,11 +132,11 @@ def test_everything_works_and_every_change_is_durable(postgres_of_its_own, poole
         user.track(model="gpt-4", cost="0.1", reservation_id=held[0])
         assert user.ok("GET", f"/api/budgets/{budget['id']}")["reserved"] == (len(held) - 1) * D("0.1")
         user.track(model="gpt-4", cost="0.9")
-        wait_for(lambda: user.ok("GET", "/api/alerts")["count"] == 1, "the alert", 15)
+        wait_for(lambda: user.ok("GET", "/api/alerts")["count"] == 1, "the alert", 30)
         gone = user.on(two.port)
         assert user.post("/api/auth/logout").status == 200
         assert user.get("/api/costs/summary").status == 401
-        wait_for(lambda: gone.get("/api/costs/summary").status == 401, "the logout at the other server", 5)
+        wait_for(lambda: gone.get("/api/costs/summary").status == 401, "the logout at the other server")
         assert_rollups_equal_events(direct)
         seen = query(direct, "SELECT place, settings FROM watched.changes")
         assert {p for p, _ in seen} > {"events", "event_keys", "usage_hour", "usage_sets", "users", "budgets", "budget_reservations",
@@ -172,12 +172,12 @@ def test_pooler_killed_under_load_loses_and_doubles_nothing(postgres_of_its_own,
     try:
         for _ in range(4):
             seen = load.acknowledged()
-            wait_for(lambda: load.acknowledged() > seen + 150, "some load", seconds=60)
+            wait_for(lambda: load.acknowledged() > seen + 150, "some load")
             pooler.kill()
             pooler.start()
     finally:
         load.stop()
-    wait_for(server.is_ready, "readiness", 15)
+    wait_for(server.is_ready, "readiness")
     check(server, token, load)
     server.stop()
     pooler.stop()
@@ -194,11 +194,11 @@ def test_backends_killed_behind_the_pooler_lose_and_double_nothing(postgres_of_i
     try:
         for _ in range(6):
             seen = load.acknowledged()
-            wait_for(lambda: load.acknowledged() > seen + 100, "some load", seconds=60)
+            wait_for(lambda: load.acknowledged() > seen + 100, "some load")
             query(direct, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'behind' AND pid <> pg_backend_pid()")
     finally:
         load.stop()
-    wait_for(server.is_ready, "readiness", 15)
+    wait_for(server.is_ready, "readiness")
     check(server, token, load)
     server.stop()
     direct.close()
@@ -230,7 +230,7 @@ def test_another_database_behind_the_pooler_is_noticed(postgres_of_its_own, pool
     wait_for(lambda: not query(admin, "SELECT 1 FROM pg_stat_activity WHERE datname = 'place'"), "its sessions to end")
     query(admin, "CREATE DATABASE backup TEMPLATE place")
     query(admin, "ALTER DATABASE place ALLOW_CONNECTIONS on")
-    wait_for(server.is_ready, "readiness", 15)
+    wait_for(server.is_ready, "readiness")
     for _ in range(3):
         wait_for(lambda: user.post("/api/events/track", {"model": "gpt-4", "input_tokens": 1, "project": "p", "customer": "c",
                                                          "tags": {"a": "b"}}).status == 201, "events", 15)
@@ -238,7 +238,7 @@ def test_another_database_behind_the_pooler_is_noticed(postgres_of_its_own, pool
     instead("place", of="backup")
     wait_for(lambda: user.post("/api/events/track", {"model": "gpt-4", "input_tokens": 1, "project": "p", "customer": "c",
                                                      "tags": {"a": "b"}}).status == 201, "an event in the new one", 15)
-    wait_for(server.is_ready, "readiness", 15)
+    wait_for(server.is_ready, "readiness")
     again = connect(postgres_of_its_own.url("place"))
     stored = query(again, "SELECT count(*) FROM events")[0][0]
     assert stored >= 1

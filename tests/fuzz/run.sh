@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tests/fuzz/run.sh [SECONDS] [TARGET...]: builds the fuzz targets with libFuzzer and runs each for so long (600 s), one after the
-# other. What is found is written to build/fuzz/found/; new inputs stay in build/fuzz/corpus/. Ends with "N passed, N failed".
+# tests/fuzz/run.sh [SECONDS] [TARGET...]: builds the fuzz targets with libFuzzer and runs each for so long (600 s), as many
+# at once as there are processors. What is found is written to build/fuzz/found/; new inputs stay in build/fuzz/corpus/. Ends with "N passed, N failed".
 # tests/fuzz/run.sh --merge puts the inputs that cover something new into tests/fuzz/corpus/, smallest first.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -41,20 +41,41 @@ run() {
 		"build/fuzz/corpus/$1" "tests/fuzz/corpus/$1" >"build/log/fuzz-$1.log" 2>&1
 }
 
+# tell TARGET: fails if it has found something.
+tell() {
+	if run "$1"; then
+		echo "ok $1: $(sed -n 's/^stat::number_of_executed_units: *//p' "build/log/fuzz-$1.log") executions"
+	else
+		echo "FAIL $1: build/log/fuzz-$1.log"
+		return 1
+	fi
+}
+
+# Waits for the next that ends.
+count() {
+	if wait -n; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
+	running=$((running - 1))
+}
+
 build_preset fuzz ON fuzz_targets || exit 1
-passed=0 failed=0
+passed=0 failed=0 running=0
 for target in "${targets[@]}"; do
 	if [ -n "$merge" ]; then
 		merge "$target"
 		continue
 	fi
-	if run "$target"; then
-		passed=$((passed + 1))
-		echo "ok $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "build/log/fuzz-$target.log") executions"
-	else
-		failed=$((failed + 1))
-		echo "FAIL $target: build/log/fuzz-$target.log"
+	if [ "$running" -eq "$(nproc)" ]; then
+		count
 	fi
+	tell "$target" &
+	running=$((running + 1))
+done
+while [ "$running" -gt 0 ]; do
+	count
 done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

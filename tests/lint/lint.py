@@ -226,12 +226,36 @@ def lint_functions_fit_a_screen():
                 start = None
 
 
+# The one place where an exact amount becomes a double for statistics, and an estimate an amount.
+ESTIMATES = ("src/core/estimate.c", "include/llmlab/core/estimate.h")
+
+
 def lint_money_is_never_binary_floating_point():
     # Scores and percentages may be made from money; a double that is money, or money made from one, may not be.
     regex = re.compile(r"\b(?:double|float)\s+\*?\w*(?:cost|price|spend|spent|usd|money|amount|atto|limit)\w*\b|"
                        r"\batto\s*=[^=;]*\b(?:double|float|lround|llround|strtod)\b")
     for path in SOURCES + HEADERS:
-        yield from hits(path, code(path), regex)
+        if name(path) not in ESTIMATES:
+            yield from hits(path, code(path), regex)
+
+
+def lint_money_and_doubles_meet_in_one_place():
+    # A cast of an amount, a decimal or what a file declares as 128 bits to a double, and any way back.
+    number = r"[\w.\]\[>-]*"
+    to_double = re.compile(rf"\((?:double|float)\)\s*(?:\(\s*)?(?:{number}\batto\b|decimal_\w+\s*\()")
+    to_exact = re.compile(r"\(u?int128\)\s*\([^()]*(?:\d\.\d|\de\d)")
+    for path in SOURCES + HEADERS:
+        if name(path) in ESTIMATES:
+            continue
+        text = code(path)
+        yield from hits(path, text, to_double)
+        yield from hits(path, text, to_exact)
+        wide = set(re.findall(r"\bu?int128\s+\*?(?:const\s+)?(\w+)\s*[,;=)\[]", text)) - {"ret"}
+        binary = set(re.findall(r"\b(?:double|float)\s+\*?(?:const\s+)?(\w+)\s*[,;=)\[]", text)) - {"ret"}
+        for casts, names in ((r"double|float", wide), (r"u?int128", binary)):
+            if names - (wide & binary):
+                yield from hits(path, text, re.compile(
+                    rf"\((?:{casts})\)\s*\(?\s*(?:{'|'.join(sorted(names - (wide & binary)))})\b"))
 
 
 def lint_nothing_is_unfinished_or_switched_off():

@@ -9,7 +9,6 @@ from llmlab_client import sign_up
 from llmlab_server import PROCESSES, Postgres, Server, end_all, new_secret
 
 SHARED = []  # one running server for each database that lives as long as the session
-SESSIONS = []
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,11 +18,7 @@ def no_process_left():
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, on_sigterm)  # a run that takes too long is ended by it
-    SESSIONS.append(True)
     yield
-    SESSIONS.pop()
-    if SESSIONS:
-        return  # tests/api and tests/fault in one run: each has this fixture, the last one looks
     left, orphans = end_all()
     assert not left and not orphans, f"processes were left running: {left} {orphans}"
 

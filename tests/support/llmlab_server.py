@@ -2,6 +2,7 @@
 
 Every process started here is in PROCESSES until it has ended; the end of the test session asserts that none is left.
 """
+import itertools
 import json
 import os
 import pwd
@@ -9,6 +10,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|CHECK failed|Assertion")
 PROCESSES = []
 FOLDERS = []
+_ports = itertools.count()
 
 
 def find_binary():
@@ -38,13 +41,26 @@ def find_binary():
 
 def make_folder(inside=None):
     """A new folder that other users may pass through (PostgreSQL runs as one)."""
-    folder = Path(tempfile.mkdtemp(prefix="llmlab-test-", dir=inside or "/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="llmlab-test-", dir=inside))  # else in TMPDIR
     folder.chmod(0o755)
     FOLDERS.append(folder)
     return folder
 
 
-def wait_for(condition, what, seconds=30.0):
+def free_port():
+    """A port for a program that cannot choose one itself: below those that the system gives away, so that nobody gets it meanwhile."""
+    for offset in range(1000):
+        port = 20000 + (os.getpid() * 7 + next(_ports) + offset) % 10000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError("no port is free")
+
+
+def wait_for(condition, what, seconds=60.0):
     """Polls until the condition gives something true, and returns that."""
     end = time.monotonic() + seconds
     while True:
@@ -75,7 +91,7 @@ def environment(**settings):
     env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/nonexistent", "LANG": "C.UTF-8",
            "HOST": "127.0.0.1", "PORT": "0", "LOG_FORMAT": "json", "RATE_LIMITS": "off",
            "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
-           "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+           "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1", "TSAN_OPTIONS": os.environ.get("TSAN_OPTIONS")}
     env.update(settings)
     return {k: str(v) for k, v in env.items() if v is not None}
 

@@ -39,6 +39,7 @@ struct anomaly_entry {
 struct anomaly_report {
 	struct anomaly_entry *rows; /* newest first, then the largest excess */
 	size_t n;
+	bool left_out; /* there are more providers, models, projects or values of tags than were searched */
 };
 
 struct anomaly_question {
@@ -51,7 +52,7 @@ struct anomaly_question {
 /* Days of the range, and hours of its part that is today or yesterday. Series: all spend, and the
  * ANOMALY_SERIES_MAX dearest providers, models, projects and values of tags (of ANOMALY_TAG_KEYS_MAX keys);
  * hours of all spend only. An hour of a day that is unusual itself is left out. *ret is in the arena. The
- * database's errors, ERR_NO_MEMORY, ERR_RANGE (too many models for one answer). */
+ * database's errors, ERR_NO_MEMORY, ERR_RANGE (a sum does not fit). */
 #define ANOMALY_SERIES_MAX   50
 #define ANOMALY_TAG_KEYS_MAX 3
 enum err anomaly_scan(struct db_conn *db, const struct anomaly_question *q, struct arena *arena,
@@ -67,9 +68,10 @@ const char *anomaly_sentence(const struct anomaly_entry *e, struct arena *arena)
 /* The spend that a series is of, as sums are narrowed. */
 struct usage_filter anomaly_filter(const struct anomaly_series *s);
 
-/* The series of the days starts[i] .. starts[i + 1], n_days of them: all spend first. For anomaly_scan(). */
+/* The series of the days starts[i] .. starts[i + 1], n_days of them: all spend first, then the dearest of
+ * each kind. *ret_left_out: there are more. For anomaly_scan(). */
 enum err anomaly_series_read(struct db_conn *db, const struct uuid *user_id, const int64_t *starts,
-	size_t n_days, struct arena *arena, struct anomaly_series **ret, size_t *ret_n);
+	size_t n_days, struct arena *arena, struct anomaly_series **ret, size_t *ret_n, bool *ret_left_out);
 /* Fills causes, contributors and event_id of an entry. For anomaly_scan(). */
 enum err anomaly_explain(
 	struct db_conn *db, const struct uuid *user_id, struct arena *arena, struct anomaly_entry *e);

@@ -6,8 +6,6 @@
 
 /* What the endpoints of accounts share. Password threads only, where a password is hashed. */
 
-/* Names all query parameters as unknown. */
-void auth_refuse_query(const struct http_request *rq, struct problem *p);
 
 /* The answer of signup, login and a new password: a new token for the user's generation. */
 struct reply auth_answer_token(

@@ -11,5 +11,7 @@
 bool id_cursor_read(struct http_request *rq, struct uuid *ret, struct problem *p);
 /* Writes next_cursor: the place below `last`, or null for NULL. */
 void id_cursor_write(struct json_writer *w, const struct uuid *last, struct arena *arena);
+/* Ends what api_page_begin() (api/support.h) began after its items: next_cursor as id_cursor_write(), and the answer. */
+struct reply id_cursor_end(struct json_writer *w, const struct uuid *last, struct arena *arena);
 
 #endif

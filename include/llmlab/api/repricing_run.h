@@ -16,9 +16,12 @@ enum err repricing_run_chunk(struct db_conn *c, struct repricing *r, bool previe
  * happens first) and says its number. */
 enum err repricing_note_catalogue(struct db_conn *c, int64_t *ret_number);
 
+/* The database was set back: the catalogue's number there may be another one. */
+void repricing_forget_catalogue(void);
+
 /* Whether there is a record for calls of this provider and model as they are stored, at any time. False: none
- * of them can be priced. */
-bool repricing_has_record(
-	const struct catalogue *c, const struct own_prices *own, const char *provider, const char *model);
+ * of them can be priced. ERR_NO_MEMORY: that cannot be said now. */
+enum err repricing_has_record(const struct catalogue *c, const struct own_prices *own, const char *provider,
+	const char *model, bool *ret);
 
 #endif

@@ -29,6 +29,8 @@ struct reply api_fail_sums(const struct http_request *rq, enum err e, const stru
 /* Refuses query parameters that are not in the NULL-terminated list; a name in the list that ends with '.'
  * stands for every name that begins so and goes on ("tag."). Names each bad one in *p. */
 void api_query_allow(const struct http_request *rq, const char *const *names, struct problem *p);
+/* Refuses every query parameter. */
+void api_query_none(const struct http_request *rq, struct problem *p);
 /* An integer parameter; `otherwise` if it is not given, or after naming it in *p. */
 int64_t api_query_i64(const struct http_request *rq, const char *name, int64_t min, int64_t max,
 	int64_t otherwise, struct problem *p);
@@ -47,7 +49,16 @@ enum err api_body(struct http_request *rq, const struct json_field *fields, size
 
 /* The path argument as an id; ERR_NOT_FOUND if it is none: such a thing cannot exist. */
 enum err api_path_uuid(const struct http_request *rq, size_t index, struct uuid *ret);
+/* What every endpoint of one thing begins with: no query parameters, and the thing's id from the path. ERR_OK, or what
+ * api_fail_one() answers. */
+enum err api_begin_one(const struct http_request *rq, struct uuid *ret_id, struct problem *p);
+/* As api_fail(), where ERR_NOT_FOUND is answered with the text `none`: what there is none of. p may be NULL. */
+struct reply api_fail_one(
+	const struct http_request *rq, enum err e, const struct problem *p, const char *none);
 
+/* The zone of the name; if there is none, that is told of the field. ERR_NO_MEMORY and ERR_UNAVAILABLE in *p: it cannot be
+ * read just now, which is not the client's fault. */
+void api_zone_check(const char *name, const char *field, const struct tz **ret, struct problem *p);
 /* The zone to read in: the parameter `tz`, else the user's own, else UTC. ERR_VALIDATION in *p;
  * ERR_INVALID_TOKEN (the account is gone); the database's errors. */
 enum err api_zone(struct http_request *rq, const struct tz **ret, struct problem *p);
@@ -61,13 +72,15 @@ enum err api_range_of(struct http_request *rq, const char *days, const char *fro
 /* The canonical id of a provider's name or alias as price_find() sees it, else the name in lower case. In the
  * arena. */
 const char *api_provider_id(const char *text, struct arena *arena);
-/* total / calls in USD, rounded half to even at 12 decimals: the one derived figure that cannot always be
- * exact. 0 for no calls. Scale AVERAGE_SCALE. */
-#define AVERAGE_SCALE 12
-int128 api_average(struct money total, int64_t calls);
 /* (current - previous) / previous in per cent for statistics; false if previous is 0. */
 bool api_change_percent(struct money current, struct money previous, double *ret);
 
+/* A strong entity tag of the bytes (RFC 9110 section 8.8.3): hex digits of their hash in quotes. */
+#define API_ETAG_BYTES 16
+#define API_ETAG_SIZE  (2 * API_ETAG_BYTES + 3)
+void api_etag(const char *data, size_t n, char ret[API_ETAG_SIZE]);
+/* Whether the request names the tag in If-None-Match. */
+bool api_has_already(const struct http_request *rq, const char *etag);
 /* 200 with the body and an ETag made from its bytes, or 304 if the request names that tag in If-None-Match. content_type static. */
 struct reply api_reply_tagged(const struct http_request *rq, const char *content_type, struct buf *body);
 

@@ -28,7 +28,7 @@ struct import_result {
 enum err import_results_read(const char *answer, size_t bytes, struct arena *arena, struct import_result *results, size_t n);
 
 struct import_client;
-/* url: of the server ("http://127.0.0.1:8000"); key: token or API key. Both are copied. ERR_NO_MEMORY. */
+/* url: of the server ("http://127.0.0.1:8000"); key: token or API key. The url outlives it, the key is copied. ERR_NO_MEMORY. */
 enum err import_client_new(const char *url, const char *key, struct import_client **ret);
 void import_client_free(struct import_client *c);
 

@@ -16,5 +16,7 @@ void refused_keys_free(struct refused_keys *r);
 /* Whether the key with this SHA-256 was refused. Compares 128 bits of it. */
 bool refused_keys_has(struct refused_keys *r, const uint8_t hash[32]);
 void refused_keys_add(struct refused_keys *r, const uint8_t hash[32]);
+/* Forgets all: the database was set back, and one may be there again. */
+void refused_keys_clear(struct refused_keys *r);
 
 #endif

@@ -28,6 +28,8 @@ void revocations_add(struct revocations *r, const struct uuid *token_id, int64_t
  * rise: a lower one than is known changes nothing. Kept until expires_at_us, as tokens are. */
 void revocations_add_account(struct revocations *r, const struct uuid *account, int64_t session_generation, int64_t key_generation,
 	int64_t expires_at_us);
+/* The database was set back, and generations with it: all accounts go, and everything is STALE until the next poll. */
+void revocations_forget_accounts(struct revocations *r);
 /* A poll that began at mono_us has seen everything committed before it. */
 void revocations_mark_fresh(struct revocations *r, int64_t mono_us);
 enum revocation revocations_check(const struct revocations *r, const struct principal *p, int64_t mono_now_us);

@@ -25,6 +25,8 @@ enum err seal_keys_new(const char *secret, const char *previous, struct seal_key
 void seal_keys_free(struct seal_keys *k);
 /* The id of the key that seals; lives as long as k. */
 const char *seal_key_id(const struct seal_keys *k);
+/* The id of the key before; NULL if there is none. */
+const char *seal_previous_key_id(const struct seal_keys *k);
 
 /* Seals a text of at most SEAL_TEXT_MAX bytes for the row (user_id, id): moved to another row it does not open. Thread-safe. */
 void seal_text(const struct seal_keys *k, const struct uuid *user_id, const struct uuid *id, const char *text,
@@ -36,8 +38,8 @@ enum err seal_open(const struct seal_keys *k, const struct uuid *user_id, const 
 
 /* A new signing secret. The caller wipes it. */
 void webhook_secret_generate(char out[WEBHOOK_SECRET_SIZE]);
-/* "t=<unix_s>,v1=<hex of HMAC-SHA256 of "<unix_s>.<body>" with the bytes of the secret's text as key>". */
+/* "t=<unix_s>,v1=<hex of HMAC-SHA256 of "<unix_s>.<body>" with the bytes of the secret's text as key>". ERR_NO_MEMORY. */
 #define WEBHOOK_SIGNATURE_SIZE 128
-void webhook_sign(const char *secret, int64_t unix_s, const char *body, size_t n, char out[WEBHOOK_SIGNATURE_SIZE]);
+enum err webhook_sign(const char *secret, int64_t unix_s, const char *body, size_t n, char out[WEBHOOK_SIGNATURE_SIZE]);
 
 #endif

@@ -16,8 +16,12 @@ struct token_cache;
 struct token_cache *token_cache_new(void);
 /* Wipes and frees; NULL is fine. */
 void token_cache_free(struct token_cache *c);
-/* True with *ret if this very token is known, expires after now_us, and was put not too long ago. Notes the use of an API key. */
+/* True with *ret if this very token is known, expires after now_us, and was put not too long ago. */
 bool token_cache_find(struct token_cache *c, const char *token, size_t n, int64_t now_us, struct principal *ret);
+/* An API key that was found was used: not refused for another reason. */
+void token_cache_note_use(struct token_cache *c, const char *token, size_t n, int64_t now_us);
+/* Forgets and wipes all. */
+void token_cache_clear(struct token_cache *c);
 /* Remembers a token that was verified at now_us until it expires (an API key: for ten minutes at most, then the database is asked again);
  * tokens of an unusual length are not kept. */
 void token_cache_put(struct token_cache *c, const char *token, size_t n, int64_t now_us, const struct principal *p);

@@ -16,6 +16,7 @@ struct arena {
 	size_t held_bytes;        /* taken from the system for it */
 	size_t first_bytes;       /* of the first block; 0: the usual */
 	bool overflowed;          /* sticky */
+	bool starved;             /* overflowed, because the system had no memory and not because of the cap */
 };
 
 /* Empty arena that hands out at most cap_bytes. Allocates nothing yet. */
@@ -26,6 +27,8 @@ void arena_init_small(struct arena *a, size_t cap_bytes, size_t first_bytes);
 
 /* Frees everything; the arena can be used again with the same cap. */
 void arena_release(struct arena *a);
+/* struct arena a SCOPE_ARENA; right before arena_init(): it goes when the function ends. */
+#define SCOPE_ARENA __attribute__((cleanup(arena_release)))
 
 /* Zeroed, 16-byte aligned memory; NULL after overflow. Size 0 gives a valid pointer. */
 void *arena_alloc(struct arena *a, size_t bytes);

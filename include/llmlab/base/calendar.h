@@ -39,6 +39,9 @@ enum err instant_parse(const char *text, size_t n, int64_t *ret_us);
 /* "2026-08-23T10:00:00.123Z": milliseconds, six digits if there are microseconds. us is within INSTANT_MIN_US and
  * INSTANT_MAX_US (a CHECK). */
 void instant_format(int64_t us, char out[INSTANT_TEXT_SIZE]);
+/* The same in the arena; NULL after its overflow. */
+struct arena;
+const char *instant_text(int64_t us, struct arena *arena);
 
 /* A time zone; immutable after loading, shared freely between threads, cached for ever (there are some 600). */
 struct tz;

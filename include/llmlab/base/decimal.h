@@ -12,6 +12,7 @@
 __extension__ typedef __int128 int128;
 __extension__ typedef unsigned __int128 uint128;
 
+#define DECIMAL_MAX ((int128)(~(uint128)0 >> 1)) /* the largest value of 128 bits */
 #define DECIMAL_SCALE_MAX 38
 #define DECIMAL_TEXT_MAX 48 /* sign, 39 digits, point, NUL, with room */
 

@@ -36,6 +36,8 @@ void jw_double(struct json_writer *w, const char *key, double value);
 void jw_uuid(struct json_writer *w, const char *key, const struct uuid *value);
 /* Instant, microseconds UTC, as RFC 3339 with milliseconds or finer and Z. */
 void jw_instant(struct json_writer *w, const char *key, int64_t us);
+/* The same, or null where there is none. */
+void jw_instant_or_null(struct json_writer *w, const char *key, bool is_known, int64_t us);
 /* Text that is JSON already (stored metadata); "null" if NULL. */
 void jw_raw(struct json_writer *w, const char *key, const char *json);
 /* The escaped text in quotes, then the tail ("" or ":"). */

@@ -23,6 +23,9 @@ struct uuid uuid_v4(void);
 int64_t uuid_v7_ms(const struct uuid *u);
 /* 36 lower-case characters and NUL. */
 void uuid_format(const struct uuid *u, char out[UUID_TEXT_SIZE]);
+/* The same in the arena; NULL after its overflow. */
+struct arena;
+const char *uuid_text(const struct uuid *u, struct arena *arena);
 /* Exactly 8-4-4-4-12 hex digits of either case; ERR_SYNTAX otherwise. */
 enum err uuid_parse(const char *text, struct uuid *ret);
 bool uuid_equal(const struct uuid *a, const struct uuid *b);

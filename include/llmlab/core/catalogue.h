@@ -142,4 +142,7 @@ struct catalogue {
 	struct catalogue *older;
 };
 
+/* The most own prices that one user may have. */
+#define OWN_PRICES_PER_USER_MAX 200
+
 #endif

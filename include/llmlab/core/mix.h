@@ -69,4 +69,7 @@ bool mix_tier_saving(const struct price_record *r, int64_t at_us, enum service_t
  * are large): never more than the exact share. 0 <= part <= whole, whole > 0, amount 0 or more. */
 struct money money_share(struct money amount, int128 part, int128 whole);
 
+/* Tokens x 10^-9 USD per 10^6 tokens are 10^-15 USD: 1,000 atto-USD. */
+#define MIX_ATTO_PER_LINE 1000
+
 #endif

@@ -35,4 +35,9 @@ static inline int money_compare(struct money a, struct money b)
 	return (a.atto > b.atto) - (a.atto < b.atto);
 }
 
+/* What one of n calls costs on average: x 10^-MONEY_AVERAGE_SCALE USD, rounded half to even, because it cannot always be
+ * exact. An average is shown and never added up. 0 for no calls; total is 0 or more. */
+#define MONEY_AVERAGE_SCALE 12
+int128 money_average(struct money total, int64_t n);
+
 #endif

@@ -44,6 +44,10 @@ const char *price_rule_name(const struct price_match *m);
 #define PRICE_URL_MAX  512
 struct price_match price_find(const struct catalogue *c, const char *provider_text, const char *model, const char *base_url);
 
+/* Whether this thread's searches have starved since it was last asked. For whoever makes many searches one answer: none is found
+ * by chance in an answer that says "unknown" of what could not be looked at. */
+bool price_find_starved(void);
+
 /* The same with the user's own records in order (as price_event() takes them), tried before the catalogue's. *ret_own: the
  * record is one of them. */
 struct price_match price_find_own(const struct catalogue *c, const struct price_record *const *overrides, size_t n_overrides,

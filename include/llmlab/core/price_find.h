@@ -32,4 +32,7 @@ bool price_names_read(const struct catalogue *c, const char *provider_text, cons
  * begin with that. The model has at most PRICE_NAME_MAX bytes. */
 const char *price_strip(const struct provider *p, size_t i, const char *model);
 
+/* What a search that starved answers; price_find_starved() says it then. */
+struct price_match price_match_starved(void);
+
 #endif

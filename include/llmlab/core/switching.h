@@ -55,8 +55,6 @@ struct switching_input {
 	int32_t period_days; /* length of the period of the sums, 1 or more */
 };
 
-/* Costs per call are averages, not charges: x 10^-SWITCHING_CALL_SCALE USD, rounded half to even. */
-#define SWITCHING_CALL_SCALE 12
 #define SWITCHING_ID_SIZE    17
 
 enum switching_kind {
@@ -109,8 +107,6 @@ struct switching {
 enum err switching_find(const struct switching_input *in, struct arena *arena, struct switching **ret,
 	size_t *ret_n, struct money *ret_total);
 
-/* amount / calls as x 10^-SWITCHING_CALL_SCALE USD, half to even; calls > 0, amount 0 or more. */
-int128 switching_per_call(struct money amount, int64_t calls);
 /* amount for period_days as an amount for 30 days: cut, and never more than amount. False if it does not fit.
  */
 bool switching_monthly(struct money amount, int32_t period_days, struct money *ret);

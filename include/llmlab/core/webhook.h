@@ -23,8 +23,7 @@ const char *webhook_event_name(enum webhook_event e);
 #define WEBHOOK_TEST_EVENT "webhook.test"
 
 enum webhook_format { WEBHOOK_JSON, WEBHOOK_SLACK, WEBHOOK_DISCORD, WEBHOOK_FORMATS };
-/* "json" ..., static; and back (ERR_NOT_FOUND). */
-const char *webhook_format_name(enum webhook_format f);
+/* From "json" ... ERR_NOT_FOUND: it is none. */
 enum err webhook_format_parse(const char *name, enum webhook_format *ret);
 
 /* Slack cuts texts of more than 3,000 characters in a block (40,000 in all); Discord refuses more than 2,000. Counted in UTF-16

@@ -3,6 +3,7 @@
 
 #include "llmlab/base/calendar.h"
 #include "llmlab/db/conn.h"
+#include "llmlab/db/costs.h"
 
 #define BUDGET_THRESHOLDS_MAX 10
 #define BUDGETS_PER_USER_MAX  200
@@ -47,6 +48,9 @@ enum err budgets_list(struct db_conn *c, const struct uuid *user_id, struct aren
 /* ERR_NOT_FOUND also for another user's. */
 enum err budgets_find(struct db_conn *c, const struct uuid *user_id, const struct uuid *id, struct arena *arena, struct budget *ret);
 enum err budgets_delete(struct db_conn *c, const struct uuid *user_id, const struct uuid *id);
+
+/* The spend that a scope (as of struct budget) is about; its texts are the arguments'. */
+struct usage_filter budgets_filter(const char *dimension, const char *value);
 
 /* What a budget of a user is asked about: how much was spent in its scope in [start_us, end_us). */
 struct budget_window {

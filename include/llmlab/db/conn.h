@@ -48,6 +48,9 @@ void db_conn_free(struct db_conn *c);
 /* Another deadline for the calls that follow; returns the one before. The server's own statement_timeout follows it at
  * nine tenths, so that a statement that is merely slow costs an error and not the connection. */
 int64_t db_conn_set_deadline(struct db_conn *c, int64_t statement_us);
+/* The calls that follow are for somebody who has waited so long already (0: not at all): each ends earlier by that, but a
+ * statement has a quarter of its deadline in any case, and connecting a tenth of a second. The server is told nothing. */
+void db_conn_set_waited(struct db_conn *c, int64_t waited_us);
 /* Connects if not connected, within the shorter of both deadlines. ERR_OK or ERR_DATABASE_UNAVAILABLE. After a failed attempt further ones fail at once for
  * 50 ms, doubling up to 1 s, jittered; with a gate, until it is this connection that may try. */
 enum err db_conn_ready(struct db_conn *c);
@@ -90,6 +93,8 @@ void db_param_money_array_binary(struct db_params *p, const struct money *v, siz
 
 /* Runs one statement to its end. *ret_result (owned by the caller, PQclear; may be NULL pointer argument if not wanted) is set only on ERR_OK. */
 enum err db_run(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result);
+/* The same of a statement that gives a row where there is what it asks for. ERR_NOT_FOUND: it gave none. */
+enum err db_run_row(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result);
 /* The same, planned anew for these parameters each time: for long statements whose best plan depends on them, where a plan
  * for any parameters would cost more than planning (about a millisecond). */
 enum err db_run_planned(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result);
@@ -115,6 +120,8 @@ int64_t db_i64(const PGresult *r, int row, int col);      /* 0 for SQL NULL */
 bool db_bool(const PGresult *r, int row, int col);
 struct uuid db_uuid(const PGresult *r, int row, int col);
 struct money db_money(const PGresult *r, int row, int col); /* exact; 0 for SQL NULL. A value with more than 18 decimals is a CHECK */
+/* The same of a sum, which may be larger than any one amount. ERR_RANGE: 128 bits do not hold it; *ret untouched. */
+enum err db_sum(const PGresult *r, int row, int col, struct money *ret);
 int64_t db_instant(const PGresult *r, int row, int col);    /* from timestamptz selected as is: sessions run with TimeZone UTC, DateStyle ISO */
 
 /* ---- for the writer: raw access with the same deadlines and error mapping ---- */

@@ -31,11 +31,10 @@ struct usage_by_model {
 struct usage_tag {
 	const char *key, *value;
 };
-#define USAGE_TAGS_MAX 8
 
 /* Narrowing; NULL: any; all that is given must hold. Texts are the caller's. project "" (customer "") is what
  * has no project (customer). A tag needs key and value. tag_key is one tag, tags are more of them (n_tags at
- * most USAGE_TAGS_MAX). */
+ * most TAGS_MAX). */
 struct usage_filter {
 	const char *provider, *model, *project, *customer;
 	const char *tag_key, *tag_value;
@@ -52,10 +51,6 @@ struct usage_filter {
  * COSTS_MODELS_MAX. */
 enum err costs_by_model(struct db_conn *c, const struct uuid *user_id, int64_t from_us, int64_t to_us,
 	struct arena *arena, struct usage_by_model **ret_rows, size_t *ret_n);
-/* The rows of costs_by_model() whose failed calls cost something; their sums.cost is that cost and sums.calls
- * the failed calls (sums.error_cost of costs_by_model() tells the same without another statement). */
-enum err costs_of_errors_by_model(struct db_conn *c, const struct uuid *user_id, int64_t from_us,
-	int64_t to_us, struct arena *arena, struct usage_by_model **ret_rows, size_t *ret_n);
 /* Sums of each interval [starts[i], starts[i+1]), n_starts - 1 of them (at most COSTS_INTERVALS_MAX); out has
  * n_starts - 1 elements, zeros included. starts ascend (two equal ones are an empty interval). filter may be
  * NULL. */
@@ -64,17 +59,6 @@ enum err costs_series(struct db_conn *c, const struct uuid *user_id, const struc
 /* Sums of the whole interval. filter may be NULL. */
 enum err costs_total(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *filter,
 	int64_t from_us, int64_t to_us, struct usage_sums *ret);
-
-/* Many totals at once: out[i] answers questions[i], zeros included. Intervals may overlap and repeat; equal
- * ones are read once, so that two hundred budgets cost little more than their different periods. At most
- * COSTS_QUESTIONS_MAX. */
-struct usage_question {
-	struct usage_filter filter;
-	int64_t from_us, to_us; /* [from, to) */
-};
-#define COSTS_QUESTIONS_MAX 1000
-enum err costs_totals(struct db_conn *c, const struct uuid *user_id, const struct usage_question *questions,
-	size_t n, struct usage_sums *out);
 
 /* One row per (interval, provider, model) with calls, ordered by interval, provider, model: for anomalies. At
  * most COSTS_CELLS_MAX. */

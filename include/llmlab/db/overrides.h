@@ -1,15 +1,13 @@
 #ifndef LLMLAB_DB_OVERRIDES_H
 #define LLMLAB_DB_OVERRIDES_H
 
+#include "llmlab/core/catalogue.h"
 #include "llmlab/db/conn.h"
 
 /* Users' own prices, as they are stored: JSON texts whose meaning is the providers layer's. Besides the
  * errors named here, every call has those of db/conn.h, and ERR_NO_MEMORY. */
 
-#define PRICE_OVERRIDES_PER_USER_MAX 200
-/* Own prices made by one user in a day, deleted ones included: what servers must be told of is bounded. */
-#define PRICE_OVERRIDES_PER_DAY_MAX 2000
-#define PRICE_OVERRIDE_BODY_MAX	    16384 /* bytes */
+#define PRICE_OVERRIDE_BODY_MAX 16384 /* bytes */
 
 struct price_override {
 	struct uuid id;
@@ -19,7 +17,8 @@ struct price_override {
 };
 
 /* Stores id, body and exact; o->created_at_us is set. ERR_NOT_FOUND: no such user. ERR_CONFLICT: the user has
- * PRICE_OVERRIDES_PER_USER_MAX already. ERR_RATE_LIMITED: has made PRICE_OVERRIDES_PER_DAY_MAX in a day. */
+ * OWN_PRICES_PER_USER_MAX already. ERR_RATE_LIMITED: has made 2,000 within a day, deleted ones included: what servers must
+ * be told of is bounded. */
 enum err overrides_insert(
 	struct db_conn *c, const struct uuid *user_id, struct price_override *o, struct arena *arena);
 /* Newest first, those made before `before` (NULL: from the newest), at most limit. */

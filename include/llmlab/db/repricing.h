@@ -60,9 +60,9 @@ struct repriced {
 	const char *pricing_status, *price_rule, *catalogue_version, *service_tier;
 	const char *price_record, *price_lines; /* NULL: none */
 };
-/* The new price of an event; texts static or in the arena. False: leave it as it is. Called with rows locked:
- * must not block. */
-typedef bool repricing_price(void *arg, const struct event *e, struct arena *arena, struct repriced *ret);
+/* The new price of an event; texts static or in the arena. ERR_NOT_FOUND: it has none, leave it as it is; any other error is the
+ * chunk's, of which nothing is done. Called with rows locked: must not block. */
+typedef enum err repricing_price(void *arg, const struct event *e, struct arena *arena, struct repriced *ret);
 
 /* The next chunk of *r in one transaction: events, ledger, rollup, cursor and sums together, or nothing. A
  * stored one goes on from where it is stored, whoever moved it there; *r says afterwards how far it is, its
@@ -98,7 +98,11 @@ enum err repricings_list(struct db_conn *c, const struct uuid *user_id, const st
  * is the given one; without sums. ERR_NOT_FOUND: none. */
 enum err repricings_next(struct db_conn *c, int64_t idle_us, int64_t holder, int64_t catalogue_number,
 	struct arena *arena, struct repricing *ret);
-/* Ends those that need a newer catalogue than this and had no chunk for idle_us: who had it is gone. */
+/* A server has the catalogue of this number: now. */
+enum err repricing_catalogue_seen(struct db_conn *c, int64_t number);
+/* Ends those that need a newer catalogue than this, had no chunk for idle_us, and whose catalogue or a newer one no server has been
+ * seen with for as long: who had it is gone. To be asked by one to whom the database has answered all that time, as it would have
+ * to them. */
 enum err repricings_fail_abandoned(
 	struct db_conn *c, int64_t idle_us, int64_t catalogue_number, int64_t *ret_failed);
 /* How many of a user's are running, automatic or requested ones. */

@@ -3,10 +3,12 @@
 
 #include "llmlab/core/event.h"
 #include "llmlab/db/conn.h"
+#include "llmlab/db/history.h"
 
 /* The one place that writes the sums of events: usage_model_15m, usage_model_day, usage_hour,
- * usage_set_model_15m, usage_set_model_day and usage_set_day, and the sets that they name (usage_sets). Whoever stores events or changes what they
- * cost runs the statements made here in the same transaction.
+ * usage_set_model_15m, usage_set_model_day, usage_set_day, usage_day, usage_model_week and usage_set_week,
+ * and the sets that they name (usage_sets). Whoever stores events or changes what they cost runs the
+ * statements made here in the same transaction.
  *
  * All statements of all callers lock in one order: usage_sets, then the tables as listed above, each by its
  * primary key (texts by byte). So servers that write the same rows wait for each other and never deadlock. */
@@ -29,16 +31,18 @@ struct usage_delta usage_delta_insert(const struct event *e);
 enum err usage_delta_reprice(const struct event *e, bool has_cost, struct money cost,
 	const char *service_tier, struct usage_delta *ret);
 
-/* Sets that are known to be committed in the database of one connection: bounded, and forgets whenever it
- * likes. */
+/* Sets that are known to be committed in the database of one connection, under a mark (db/history.h):
+ * bounded, and forgets whenever it likes. */
 struct usage_known_sets;
 /* NULL without memory. */
 struct usage_known_sets *usage_known_sets_new(void);
 void usage_known_sets_free(struct usage_known_sets *k);
+/* All of them. */
+void usage_forget_sets(struct usage_known_sets *k);
 
 /* Statements for db_pipeline(), in the order in which they must run; everything in the arena they were made
  * in. */
-#define USAGE_STATEMENTS_MAX 12
+#define USAGE_STATEMENTS_MAX 18
 struct usage_statements {
 	const struct db_stmt *stmts[USAGE_STATEMENTS_MAX];
 	struct db_params params[USAGE_STATEMENTS_MAX];
@@ -46,9 +50,10 @@ struct usage_statements {
 	size_t n;
 	const struct event **new_sets; /* one event of each set that is inserted */
 	size_t n_new_sets;
+	struct history_mark mark; /* that is written with them */
 };
 
-/* For new events: n deltas of usage_delta_insert(), reordered and merged in place. Sets in known are taken to
+/* For new events: n deltas of usage_delta_insert(), reordered and merged in place. Sets in known (NULL: none) are taken to
  * be there, unless the connection (db_conn_number()) is another than when they were noted. ERR_NO_MEMORY. */
 enum err usage_insert(struct usage_delta *deltas, size_t n, struct usage_known_sets *known,
 	uint64_t conn_number, struct arena *arena, struct usage_statements *ret);

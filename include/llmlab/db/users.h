@@ -17,6 +17,10 @@ enum err users_insert(struct db_conn *c, const struct user *u);
 /* ERR_NOT_FOUND, also for an account that is being deleted. E-mail is compared regardless of case. */
 enum err users_find_by_email(struct db_conn *c, const char *email, struct arena *arena, struct user *ret);
 enum err users_find(struct db_conn *c, const struct uuid *id, struct arena *arena, struct user *ret);
+/* Holds the account's row until the transaction ends, so that an account's changes come one after the other: what is counted
+ * before a change is still true when it is made. Does not block who stores calls: foreign keys take a weaker lock.
+ * ERR_NOT_FOUND, also for an account that is being deleted. */
+enum err users_lock(struct db_conn *c, const struct uuid *id);
 /* NULL leaves a field as it is. ERR_NOT_FOUND. */
 enum err users_update(struct db_conn *c, const struct uuid *id, const char *name, const char *timezone);
 /* A new password if old_hash is still the stored one (else ERR_NOT_FOUND): all sessions end; *ret_generation is that of new ones. */

@@ -21,9 +21,17 @@ struct webhook_claim {
 	bool active;
 };
 
+/* The keys by which a server can read secrets (auth/seal.h). */
+struct webhook_keys {
+	const char *current, *previous; /* ids; previous: NULL if there is none */
+};
+/* Deliveries whose secret is sealed with another key are left to other servers for so long; then somebody has to tell. */
+#define WEBHOOK_PASSED_BY_US (60 * INT64_C(1000000))
+
 /* Claims at most max deliveries that are due, at most WEBHOOK_CLAIMS_PER_USER of each user with those that are claimed already,
  * those first that have waited longest. A transaction of its own; after ERR_DB_LOST they are due again when the lease ends. */
-enum err webhook_outbox_claim(struct db_conn *c, int max, struct arena *arena, struct webhook_claim **ret, size_t *ret_n);
+enum err webhook_outbox_claim(struct db_conn *c, int max, const struct webhook_keys *keys, struct arena *arena,
+	struct webhook_claim **ret, size_t *ret_n);
 
 enum webhook_end {
 	WEBHOOK_END_DELIVERED,

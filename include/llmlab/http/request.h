@@ -89,6 +89,7 @@ struct http_request {
 	void *worker;                                /* of the executor or password thread; NULL on the loop */
 	int64_t received_us;                         /* wall clock, UTC */
 	int64_t deadline_mono_us;                    /* the whole request must be answered by then */
+	int64_t waited_us;                           /* in all, for a thread to run on */
 	const char *client;                          /* address text for logs */
 	/* Whom limits by address count: an IPv4 address (mapped into IPv6), or the /64 of an IPv6 one, which a client gets as a whole. */
 	uint8_t client_address[16];
@@ -121,6 +122,8 @@ struct reply {
 	bool parked;              /* the answer comes by http_complete() */
 	const char *content_type; /* static; NULL: no body */
 	struct buf body;          /* owned by the reply, then by the http layer */
+	const char *fixed;        /* instead of body: what lives as long as the program; NULL: none */
+	size_t fixed_len;
 	struct reply_header headers[REPLY_HEADERS_MAX];
 	size_t n_headers;
 	bool streamed;            /* source or stream, instead of body */
@@ -131,6 +134,8 @@ struct reply {
 /* application/json; takes over the memory of *body (which is empty afterwards). A failed buf becomes a 503 out_of_memory. */
 struct reply reply_json(int status, struct buf *body);
 struct reply reply_text(int status, const char *content_type, struct buf *body);
+/* Of bytes that live as long as the program: they are sent from where they are. */
+struct reply reply_fixed(int status, const char *content_type, const char *data, size_t n);
 struct reply reply_empty(int status);
 /* Problem details (RFC 9457) from the catalogue code; detail is one sentence a person can act on (NULL: the title). 401 gets WWW-Authenticate, 503
  * and 429 get Retry-After: 1 unless set with reply_set_header(). */

@@ -41,9 +41,11 @@ struct http_hooks {
 	enum err (*authenticate)(void *app, const char *token, size_t n, struct principal *ret);
 	/* The same on an executor thread. ERR_OK, ERR_INVALID_TOKEN, ERR_DATABASE_UNAVAILABLE. */
 	enum err (*authenticate_blocking)(void *app, void *worker, const char *token, size_t n, struct principal *ret);
-	/* What each executor or password thread owns. NULL from worker_new: out of memory. */
+	/* What each executor or password thread owns. NULL from worker_new: out of memory, and no start. */
 	void *(*worker_new)(void *app);
 	void (*worker_free)(void *worker);
+	/* On the worker's thread, before each request: so long it has waited for a thread. NULL: nobody wants to know. */
+	void (*worker_waited)(void *worker, int64_t waited_us);
 };
 
 struct http_server;
@@ -57,8 +59,6 @@ uint16_t http_port(const struct http_server *s);
 bool http_drain(struct http_server *s, int64_t deadline_mono_us);
 /* Second part: waits until every request has come back, stops all threads, frees. False when something had to be cut. */
 bool http_stop(struct http_server *s);
-/* True once http_drain() has begun (readiness). */
-bool http_draining(const struct http_server *s);
 /* Appends the labelled request metrics (counts by route and status, latency histogram by route) in Prometheus text. */
 void http_metrics_write(struct buf *out);
 

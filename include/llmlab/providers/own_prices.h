@@ -13,7 +13,6 @@
  * reads the database (the watch, and the endpoints that change them) puts what it found; a user's set is
  * replaced as a whole, and a reader keeps the one it began with. Thread-safe. */
 
-#define OWN_PRICES_PER_USER_MAX 200
 /* For all users together; beyond, a user's prices are not known, and what needs them is refused. */
 #define OWN_PRICES_BYTES_MAX ((size_t)256 << 20)
 
@@ -31,17 +30,20 @@ size_t own_prices_at(
 /* All of them whatever the time. */
 size_t own_prices_all(const struct own_prices *o, const struct price_record *ret[OWN_PRICES_PER_USER_MAX]);
 
-/* Replaces a user's set by these (JSON objects as catalogue_parse_override() reads them, in the order in
- * which they are tried), unless a set of this or a later revision is there. ERR_VALIDATION (*p says why)
- * and ERR_TOO_LARGE (no room for them, OWN_PRICES_BYTES_MAX): this user's prices are not known from now on.
- * ERR_NO_MEMORY: nobody's are, until everything was loaded again. */
-enum err own_prices_put(
-	const struct uuid *user_id, int64_t revision, const char *const *bodies, size_t n, struct problem *p);
-
-/* A reload of everything: what is put between begin and end, or kept because it is as new, stays; all other
- * users' sets go. The first end makes the prices known. */
+/* Tells that a reading of the database begins; the number goes with what it finds. */
 uint64_t own_prices_load_begin(void);
+/* Replaces a user's set by these (JSON objects as catalogue_parse_override() reads them, in the order in
+ * which they are tried), which the reading `began` has found, unless the set that is there is newer: one of this or a later
+ * revision that was put since the reading began. ERR_VALIDATION (*p says why), ERR_TOO_LARGE (no room for them,
+ * OWN_PRICES_BYTES_MAX): this user's prices are not known from now on. ERR_NO_MEMORY: this user's or everybody's are not,
+ * until everything was loaded again. */
+enum err own_prices_put(uint64_t began, const struct uuid *user_id, int64_t revision, const char *const *bodies, size_t n,
+	struct problem *p);
+/* That reading was of everything: what was put since it began, or kept because it is as new, stays; all other
+ * users' sets go. The first end makes the prices known. */
 void own_prices_load_end(uint64_t load);
+/* What is known may be wrong (the database was set back): nothing is, until everything was loaded again. */
+void own_prices_forget(void);
 /* Whether there was a first load. */
 bool own_prices_loaded(void);
 

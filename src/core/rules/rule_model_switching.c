@@ -29,8 +29,8 @@ static void add(struct rule_run *run, const struct switching *s)
 	rule_text(o, "kind", switching_kind_name(s->kind));
 	rule_number(o, "calls", u->calls);
 	rule_money(o, "cost", u->cost);
-	rule_decimal(o, "current_cost_per_call", s->current_cost_per_call, SWITCHING_CALL_SCALE);
-	rule_decimal(o, "suggested_cost_per_call", s->suggested_cost_per_call, SWITCHING_CALL_SCALE);
+	rule_decimal(o, "current_cost_per_call", s->current_cost_per_call, MONEY_AVERAGE_SCALE);
+	rule_decimal(o, "suggested_cost_per_call", s->suggested_cost_per_call, MONEY_AVERAGE_SCALE);
 }
 
 _Static_assert(SWITCHING_ID_SIZE == OPTIMIZATION_ID_SIZE, "a suggestion keeps its id as a recommendation");

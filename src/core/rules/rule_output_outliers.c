@@ -10,7 +10,6 @@
 #define FOUND_DIVISOR 20 /* more than one in twenty are not outliers but another kind of call */
 #define TIMES_MEDIAN  10
 #define TOKENS_MIN    1000 /* shorter answers are not worth a limit */
-#define ATTO_PER_LINE 1000 /* tokens x 10^-9 USD per 10^6 tokens = 1,000 atto-USD */
 
 struct outliers {
 	int64_t calls, median, limit, longest;
@@ -45,7 +44,7 @@ static struct money excess_cost(
 	if (!mix_prices_at(r, now_us, TIER_STANDARD, call->mix.input, &p))
 		return cost;
 	const int64_t price = p.of[MIX_OUTPUT] < p.of[MIX_REASONING] ? p.of[MIX_OUTPUT] : p.of[MIX_REASONING];
-	if (!decimal_mul((int128)(call->mix.output - limit) * price, ATTO_PER_LINE, &cost.atto))
+	if (!decimal_mul((int128)(call->mix.output - limit) * price, MIX_ATTO_PER_LINE, &cost.atto))
 		return money_zero();
 	return money_compare(cost, call->cost) > 0 ? call->cost : cost;
 }

@@ -11,7 +11,6 @@
 	      */
 #define WORTH_ATTO    1000000000000000000LL /* models that cost less than 1 USD are not worth the work */
 #define CACHE_LIFE_US 300000000LL	    /* 5 minutes, the shortest life of these caches */
-#define ATTO_PER_LINE 1000		    /* tokens x 10^-9 USD per 10^6 tokens = 1,000 atto-USD */
 
 /* What the sampled calls that could have used a cache have in common. */
 struct repeats {
@@ -51,7 +50,7 @@ static struct repeats find_repeats(
 		saved += (int128)m->input * (p.of[MIX_INPUT] - instead);
 	}
 	int128 atto = 0;
-	if (saved > 0 && decimal_mul(saved, ATTO_PER_LINE, &atto))
+	if (saved > 0 && decimal_mul(saved, MIX_ATTO_PER_LINE, &atto))
 		found.saved.atto = atto;
 	return found;
 }

@@ -3,8 +3,7 @@
 
 #include "rule.h"
 
-#define ATTO_PER_LINE 1000 /* tokens x 10^-9 USD per 10^6 tokens = 1,000 atto-USD */
-#define LOSS_DIVISOR  100  /* below one in a hundred of the model's cost it is not worth a word */
+#define LOSS_DIVISOR 100 /* below one in a hundred of the model's cost it is not worth a word */
 
 /* False if the cache paid off, or nothing can be said. */
 static bool find_loss(
@@ -20,7 +19,7 @@ static bool find_loss(
 	const int128 loss = (int128)tokens[MIX_CACHE_WRITE] * (p.of[MIX_CACHE_WRITE] - input) +
 			    (int128)tokens[MIX_CACHE_WRITE_1H] * (p.of[MIX_CACHE_WRITE_1H] - input) -
 			    (int128)tokens[MIX_CACHE_READ] * (input - p.of[MIX_CACHE_READ]);
-	return loss > 0 && decimal_mul(loss, ATTO_PER_LINE, &ret->atto);
+	return loss > 0 && decimal_mul(loss, MIX_ATTO_PER_LINE, &ret->atto);
 }
 
 void rule_unused_cache_writes(struct rule_run *run)

@@ -258,6 +258,7 @@ static const struct model_sample *find_samples(const struct rules_input *in, str
 enum err rules_run(const struct rules_input *in, struct arena *arena, struct optimization **ret,
 	size_t *ret_n, struct money *ret_total)
 {
+	(void)price_find_starved();
 	struct rule_run run = {.in = in,
 		.arena = arena,
 		.records = find_records(in, arena),
@@ -268,7 +269,7 @@ enum err rules_run(const struct rules_input *in, struct arena *arena, struct opt
 		run.type = RULES[i].type;
 		RULES[i].run(&run);
 	}
-	if (arena_overflowed(arena))
+	if (price_find_starved() || arena_overflowed(arena))
 		return ERR_NO_MEMORY;
 	for (size_t i = 0; i < run.n; i++)
 		run.rows[i].dismissed = dismissed_has(&in->dismissed, run.rows[i].id);

@@ -1,5 +1,6 @@
 /* Event bodies: which are taken, what they cost, and which field is blamed for a bad one. */
 #include <check.h>
+#include <stdio.h>
 #include <string.h>
 #include "llmlab/api/event_item.h"
 #include "llmlab/base/clock.h"
@@ -317,6 +318,25 @@ START_TEST(event_input_tags_are_sorted)
 }
 END_TEST
 
+/* 40 unknown fields fill the list of 32 bad ones, so the bad tags are not in it; they are refused all the
+ * same. */
+START_TEST(event_input_bad_tags_behind_a_full_list_are_not_read)
+{
+	static const char *const TAGS[] = {
+		"{\"\":\"a\",\"b\":\"c\"}", "{\"a\":1,\"b\":\"c\"}", "{\"x\":\"y\",\"\":\"a\",\"b\":\"c\"}"};
+	for (size_t i = 0; i < sizeof TAGS / sizeof TAGS[0]; i++) {
+		char body[1024] = "{\"model\":\"gpt-4\",\"input_tokens\":1";
+		size_t n = strlen(body);
+		for (int field = 0; field < 40; field++)
+			n += (size_t)snprintf(body + n, sizeof body - n, ",\"x%d\":1", field);
+		snprintf(body + n, sizeof body - n, ",\"tags\":%s}", TAGS[i]);
+		ck_assert_int_eq(read_body(body), ERR_VALIDATION);
+		ck_assert_uint_eq(p.n_fields, PROBLEM_FIELDS_MAX);
+		ck_assert_ptr_null(input.event.tags_json);
+	}
+}
+END_TEST
+
 START_TEST(event_input_metadata_numbers_keep_their_text)
 {
 	ck_assert_str_eq(taken("{\"model\":\"gpt-4\",\"input_tokens\":1,\"metadata\":{\"x\": [0.10, 1e400]}}")
@@ -441,6 +461,7 @@ int main(void)
 	tcase_add_test(t, event_input_units_are_exact_and_known);
 	tcase_add_test(t, event_input_time_bounds_are_2015_and_5_minutes_ahead);
 	tcase_add_test(t, event_input_tags_are_sorted);
+	tcase_add_test(t, event_input_bad_tags_behind_a_full_list_are_not_read);
 	tcase_add_test(t, event_input_metadata_numbers_keep_their_text);
 	tcase_add_test(t, event_input_metadata_beyond_4_kib_is_refused);
 	tcase_add_test(t, event_input_key_of_body_and_header_must_agree);

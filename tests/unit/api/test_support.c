@@ -23,21 +23,6 @@ static void give(const char *name, const char *value)
 	rq.query[rq.n_query++] = (struct http_query){name, value};
 }
 
-START_TEST(api_average_is_rounded_half_to_even_at_12_decimals)
-{
-	/* 1 USD / 3 = 0.333333333333|33..: down; 2 / 3 = 0.666666666666|66..: up to ...667. */
-	const struct money one = {1000000000000000000LL}, two = {2000000000000000000LL};
-	ck_assert(api_average(one, 3) == 333333333333);
-	ck_assert(api_average(two, 3) == 666666666667);
-	/* 10^-12 USD are 10^6 atto-USD. Halves: 0.5 to 0, 1.5 to 2, 2.5 to 2. */
-	ck_assert(api_average((struct money){500000}, 1) == 0);
-	ck_assert(api_average((struct money){500001}, 1) == 1);
-	ck_assert(api_average((struct money){1500000}, 1) == 2);
-	ck_assert(api_average((struct money){5000000}, 2) == 2);
-	ck_assert(api_average((struct money){0}, 0) == 0);
-}
-END_TEST
-
 START_TEST(api_change_percent_of_nothing_is_unknown)
 {
 	double change = 0;
@@ -110,7 +95,6 @@ int main(void)
 	Suite *const s = suite_create("support");
 	TCase *const t = tcase_create("support");
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, api_average_is_rounded_half_to_even_at_12_decimals);
 	tcase_add_test(t, api_change_percent_of_nothing_is_unknown);
 	tcase_add_test(t, api_query_allow_unknown_names_are_named);
 	tcase_add_test(t, api_query_i64_takes_whole_numbers_in_bounds);

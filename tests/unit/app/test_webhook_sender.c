@@ -1,9 +1,13 @@
 /* DNS rebinding: a name that is looked up is looked up once for an attempt, what came back is checked and connected to, and a name
- * that changes its mind in between changes nothing. With a real PostgreSQL and a listener on this machine. */
+ * that changes its mind in between changes nothing. And a database that hangs while a receiver answers. With a real PostgreSQL and a
+ * listener on this machine. */
 #include "llmlab/app/webhook_sender.h"
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include "../../support/pg_test.h"
 #include "../db/store_fixture.h"
+#include "llmlab/base/metrics.h"
 #include "llmlab/db/webhooks.h"
 #include "webhook_listener.h"
 
@@ -120,11 +124,60 @@ START_TEST(webhook_sender_one_forbidden_address_refuses_all)
 }
 END_TEST
 
+/* Waits without asking the database. */
+#define WAIT_FOR(condition)                                                                                  \
+	do {                                                                                                 \
+		const int64_t until_us = clock_mono_us() + 30 * US_PER_SECOND;                               \
+		while (!(condition)) {                                                                       \
+			ck_assert_msg(clock_mono_us() < until_us, "waiting for " #condition);                \
+			ck_assert_int_ge(poll(NULL, 0, 2), 0);                                               \
+		}                                                                                            \
+	} while (0)
+
+static bool hung_up(const struct listener *l)
+{
+	struct pollfd fd = {.fd = l->client, .events = POLLRDHUP};
+	return poll(&fd, 1, 0) > 0;
+}
+
+/* The sender has asked a frozen database in vain when the answer comes, and takes it all the same: the attempt succeeds, and is noted
+ * when the database is back. A second attempt would deliver twice. */
+START_TEST(webhook_sender_takes_an_answer_while_the_database_hangs)
+{
+	struct run run;
+	answers[0] = "127.0.0.1";
+	answers[1] = "127.0.0.1";
+	run_begin(&run);
+	ck_assert_int_eq(webhooks_enqueue(conn, &run.user_id, "model.unpriced", "{\"message\":\"m\"}", &arena), ERR_OK);
+	WAIT_FOR(listener_step(&here));
+	const int64_t errors = metric_get(METRIC_DB_ERRORS);
+	ck_assert_int_gt(pg_test_signal_all(fixture_dir, SIGSTOP), 3);
+	WAIT_FOR(metric_get(METRIC_DB_ERRORS) > errors);
+	ck_assert_int_eq((int)send(here.client, OK, strlen(OK), MSG_NOSIGNAL), (int)strlen(OK));
+	WAIT_FOR(hung_up(&here));
+	ck_assert_int_gt(pg_test_signal_all(fixture_dir, SIGCONT), 3);
+	const int64_t until_us = clock_mono_us() + 30 * US_PER_SECOND;
+	struct webhook_delivery *rows;
+	size_t n = 0;
+	do {
+		ck_assert_msg(clock_mono_us() < until_us, "no end of the delivery");
+		ck_assert_int_ge(poll(NULL, 0, 2), 0);
+		ck_assert_int_eq(webhook_deliveries_list(conn, &run.user_id, &run.hook_id, NULL, 1, &arena, &rows, &n), ERR_OK);
+		ck_assert_uint_eq(n, 1);
+	} while (rows[0].finished_us == 0);
+	ck_assert_str_eq(rows[0].status, "delivered");
+	ck_assert_int_eq((int)rows[0].attempts, 1);
+	ck_assert_int_eq(here.connections, 1);
+	run_end(&run);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *const s = suite_create("webhook_sender");
 	TCase *const t = tcase_create("webhook_sender");
 	tcase_add_test(t, webhook_sender_name_is_looked_up_once_and_checked_each_time);
 	tcase_add_test(t, webhook_sender_one_forbidden_address_refuses_all);
+	tcase_add_test(t, webhook_sender_takes_an_answer_while_the_database_hangs);
 	return run_store_tests(s, t);
 }

@@ -181,7 +181,7 @@ static const struct row accepted[] = {
 	{"nbf within the leeway", "{" ISS AUD SUB JTI IAT "\"nbf\":1700000060," EXP "}"},
 	{"iat within the leeway", "{" ISS AUD SUB JTI "\"iat\":1700000060," NBF EXP "}"},
 	{"generation", "{" ISS AUD SUB JTI IAT NBF EXP ",\"gen\":7}"},
-	{"last time that fits", "{" ISS AUD SUB JTI IAT NBF "\"exp\":9223372036854}"},
+	{"exp in the last second of the year 9999", "{" ISS AUD SUB JTI IAT NBF "\"exp\":253402300799}"},
 };
 
 START_TEST(jwt_verify_good_payload_is_accepted)
@@ -201,6 +201,7 @@ static const struct row refused[] = {
 	{"exp exponent", "{" ISS AUD SUB JTI IAT NBF "\"exp\":17e8}"},
 	{"exp negative", "{" ISS AUD SUB JTI IAT NBF "\"exp\":-1}"},
 	{"exp zero", "{" ISS AUD SUB JTI IAT NBF "\"exp\":0}"},
+	{"exp in the year 10000", "{" ISS AUD SUB JTI IAT NBF "\"exp\":253402300800}"},
 	{"exp 2^63", "{" ISS AUD SUB JTI IAT NBF "\"exp\":9223372036854775808}"},
 	{"exp 2^63-1", "{" ISS AUD SUB JTI IAT NBF "\"exp\":9223372036854775807}"},
 	{"exp one too many for microseconds", "{" ISS AUD SUB JTI IAT NBF "\"exp\":9223372036855}"},

@@ -120,6 +120,8 @@ static const char *const bad_hashes[] = {
 	"$argon2id$v=19$m=4294986752,t=2,p=1" REST, /* 2^32 + 19456 */
 	"$argon2id$v=19$m=99999999999999999999,t=2,p=1" REST,
 	"$argon2id$v=19$m=0,t=2,p=1" REST,
+	"$argon2id$v=19$m=:9456,t=2,p=1" REST, /* the character behind 9 */
+	"$argon2id$v=19$m=19456,t=2,x=1" REST,
 	"$argon2id$v=19$m=019456,t=2,p=1" REST,
 	"$argon2id$v=19$m=-1,t=2,p=1" REST,
 	"$argon2id$v=19$m=+19456,t=2,p=1" REST,

@@ -201,6 +201,7 @@ static const char *const good[] = {
 	"gnarled yew 7",
 	"hJ3kd8sLq0ZxPw2m",
 	"4083 9127 5561 9",
+	"{k7}|x~q2\x7fm",
 };
 
 START_TEST(password_weakness_good_password_is_accepted)

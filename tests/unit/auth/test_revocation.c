@@ -255,6 +255,33 @@ START_TEST(revocations_add_account_beyond_max_makes_others_stale_and_purge_drops
 }
 END_TEST
 
+START_TEST(revocations_purge_keeps_an_account_until_it_expires)
+{
+	struct revocations *r = fresh_set(8);
+	const struct principal one = session(1);
+	revocations_add_account(r, &one.user_id, 1, 0, EXPIRY);
+	revocations_purge(r, EXPIRY);
+	ck_assert_int_eq(ask(r, 1), REVOCATION_REVOKED);
+	revocations_purge(r, EXPIRY + 1);
+	ck_assert_int_eq(ask(r, 1), REVOCATION_NONE);
+	revocations_free(r);
+}
+END_TEST
+
+START_TEST(revocations_add_of_one_beyond_max_does_not_shorten_the_doubt)
+{
+	struct revocations *r = fresh_set(1);
+	revoke(r, 1, EXPIRY);
+	revoke(r, 2, EXPIRY + 2 * SECOND);
+	revoke(r, 3, EXPIRY + SECOND);
+	revocations_purge(r, EXPIRY + 2 * SECOND);
+	ck_assert_int_eq(ask(r, 2), REVOCATION_STALE);
+	revocations_purge(r, EXPIRY + 2 * SECOND + 1);
+	ck_assert_int_eq(ask(r, 2), REVOCATION_NONE);
+	revocations_free(r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("revocation");
@@ -274,6 +301,8 @@ int main(void)
 	tcase_add_test(tcase, revocations_check_session_below_the_generation_of_its_account_is_revoked);
 	tcase_add_test(tcase, revocations_check_key_below_the_generation_of_its_account_is_to_be_looked_up);
 	tcase_add_test(tcase, revocations_add_account_beyond_max_makes_others_stale_and_purge_drops_it);
+	tcase_add_test(tcase, revocations_purge_keeps_an_account_until_it_expires);
+	tcase_add_test(tcase, revocations_add_of_one_beyond_max_does_not_shorten_the_doubt);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -66,7 +66,8 @@ END_TEST
 
 START_TEST(seal_open_with_the_key_before_works_while_it_is_given)
 {
-	struct seal_keys *const old = keys(OLD, NULL), *const both = keys(NEW, OLD), *const new = keys(NEW, NULL);
+	struct seal_keys *const old = keys(OLD, NULL), *const both = keys(NEW, OLD),
+				*const new = keys(NEW, NULL);
 	char sealed[SEALED_SIZE], text[SEAL_TEXT_MAX + 1];
 	seal_text(old, &user_id, &id, "whsec_abc", sealed);
 	ck_assert_int_eq(seal_open(both, &user_id, &id, sealed, text), ERR_OK);
@@ -81,12 +82,45 @@ START_TEST(seal_open_with_the_key_before_works_while_it_is_given)
 }
 END_TEST
 
+START_TEST(seal_open_with_neither_key_is_not_found)
+{
+	struct seal_keys *const third = keys("a third secret of thirty-two char", NULL), *const both = keys(
+												 NEW, OLD);
+	char sealed[SEALED_SIZE], text[SEAL_TEXT_MAX + 1] = "untouched";
+	seal_text(third, &user_id, &id, "whsec_abc", sealed);
+	ck_assert_int_eq(seal_open(both, &user_id, &id, sealed, text), ERR_NOT_FOUND);
+	ck_assert_str_eq(text, "untouched");
+	seal_keys_free(third);
+	seal_keys_free(both);
+}
+END_TEST
+
+START_TEST(seal_open_of_another_form_is_refused)
+{
+	struct seal_keys *const k = keys(NEW, NULL);
+	char sealed[SEALED_SIZE + 1], text[SEAL_TEXT_MAX + 1] = "untouched";
+	seal_text(k, &user_id, &id, "whsec_abc", sealed);
+	sealed[SEAL_KEY_ID_SIZE - 1] = ':'; /* no dot behind the name of the key */
+	ck_assert_int_eq(seal_open(k, &user_id, &id, sealed, text), ERR_SYNTAX);
+	sealed[SEAL_KEY_ID_SIZE - 1] = '.';
+	memset(sealed + SEAL_KEY_ID_SIZE, 'A', 4 * 7); /* 21 bytes: less than what every sealed text has */
+	sealed[SEAL_KEY_ID_SIZE + 4 * 7] = '\0';
+	ck_assert_int_eq(seal_open(k, &user_id, &id, sealed, text), ERR_SYNTAX);
+	memset(sealed + SEAL_KEY_ID_SIZE, 'A', SEALED_SIZE - SEAL_KEY_ID_SIZE); /* longer than any */
+	sealed[SEALED_SIZE] = '\0';
+	ck_assert_int_eq(seal_open(k, &user_id, &id, sealed, text), ERR_SYNTAX);
+	ck_assert_str_eq(text, "untouched");
+	seal_keys_free(k);
+}
+END_TEST
+
 /* Reference: printf '%s' '1700000000.{"a":1}' | openssl dgst -sha256 -hmac whsec_test */
 START_TEST(webhook_sign_is_the_documented_hmac)
 {
 	char signature[WEBHOOK_SIGNATURE_SIZE];
-	webhook_sign("whsec_test", 1700000000, "{\"a\":1}", 7, signature);
-	ck_assert_str_eq(signature, "t=1700000000,v1=38877139021993b830af32feea6e18a8da83eb2f6e49ee50bd9e4cf4ca4d3789");
+	ck_assert_int_eq(webhook_sign("whsec_test", 1700000000, "{\"a\":1}", 7, signature), ERR_OK);
+	ck_assert_str_eq(signature,
+		"t=1700000000,v1=38877139021993b830af32feea6e18a8da83eb2f6e49ee50bd9e4cf4ca4d3789");
 }
 END_TEST
 
@@ -109,6 +143,8 @@ int main(void)
 	tcase_add_test(t, seal_open_gives_back_what_was_sealed);
 	tcase_add_test(t, seal_open_of_another_row_or_damaged_is_refused);
 	tcase_add_test(t, seal_open_with_the_key_before_works_while_it_is_given);
+	tcase_add_test(t, seal_open_with_neither_key_is_not_found);
+	tcase_add_test(t, seal_open_of_another_form_is_refused);
 	tcase_add_test(t, webhook_sign_is_the_documented_hmac);
 	tcase_add_test(t, webhook_secret_generate_is_new_each_time);
 	suite_add_tcase(s, t);

@@ -126,15 +126,30 @@ START_TEST(uses_tells_each_used_key_once_with_its_last_use)
 	struct principal p;
 	token_cache_put(c, key(1), 47, 5000, &a_key);
 	token_cache_put(c, token(2), 120, 0, &alice);
-	ck_assert(token_cache_find(c, token(2), 120, 999, &p)); /* sessions have no last use */
+	token_cache_note_use(c, token(2), 120, 999);	      /* sessions have no last use */
+	ck_assert(token_cache_find(c, key(1), 47, 5500, &p)); /* found is not used: it may be refused */
 	ck_assert_uint_eq(token_cache_uses(c, uses), 0);
-	ck_assert(token_cache_find(c, key(1), 47, 6000, &p));
-	ck_assert(token_cache_find(c, key(1), 47, 7000, &p));
+	token_cache_note_use(c, key(1), 47, 6000);
+	token_cache_note_use(c, key(1), 47, 7000);
+	token_cache_note_use(c, key(2), 47, 8000); /* is not there */
 	ck_assert_uint_eq(token_cache_uses(c, uses), 1);
 	ck_assert_int_eq(uses[0].at_us, 7000);
 	ck_assert_mem_eq(&uses[0].user_id, &a_key.user_id, sizeof uses[0].user_id);
 	ck_assert_mem_eq(&uses[0].key_id, &a_key.token_id, sizeof uses[0].key_id);
 	ck_assert_uint_eq(token_cache_uses(c, uses), 0);
+	token_cache_free(c);
+}
+END_TEST
+
+START_TEST(clear_forgets_all)
+{
+	struct token_cache *c = token_cache_new();
+	struct principal p;
+	token_cache_put(c, key(1), 47, 5000, &a_key);
+	token_cache_put(c, token(2), 120, 0, &alice);
+	token_cache_clear(c);
+	ck_assert(!token_cache_find(c, key(1), 47, 5000, &p));
+	ck_assert(!token_cache_find(c, token(2), 120, 0, &p));
 	token_cache_free(c);
 }
 END_TEST
@@ -149,6 +164,7 @@ int main(void)
 	tcase_add_test(t, put_of_many_forgets_old_ones_and_never_mixes_them_up);
 	tcase_add_test(t, put_of_unusual_lengths_is_ignored);
 	tcase_add_test(t, find_of_a_key_ten_minutes_after_its_look_up_is_refused);
+	tcase_add_test(t, clear_forgets_all);
 	tcase_add_test(t, uses_tells_each_used_key_once_with_its_last_use);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);

@@ -4,8 +4,7 @@
 #include <string.h>
 #include "llmlab/base/decimal.h"
 
-#define I128_MAX ((int128)(~(uint128)0 >> 1))
-#define I128_MIN (-I128_MAX - 1)
+#define I128_MIN (-DECIMAL_MAX - 1)
 
 struct parse_row {
 	const char *text;
@@ -19,7 +18,7 @@ static void check_rows(const struct parse_row *rows, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		int128 value = 4711;
 		const enum err e =
-			decimal_parse(rows[i].text, strlen(rows[i].text), rows[i].scale, I128_MAX, &value);
+			decimal_parse(rows[i].text, strlen(rows[i].text), rows[i].scale, DECIMAL_MAX, &value);
 		ck_assert_msg(e == rows[i].err, "'%s': %s", rows[i].text, err_code(e));
 		char text[DECIMAL_TEXT_MAX];
 		decimal_format(value, 0, text);
@@ -119,7 +118,7 @@ START_TEST(decimal_parse_not_a_json_number_is_refused)
 		"1.2.3", "1e5e5", "e5", "-e5", "\xD9\xA1"};
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		int128 value = 0;
-		const enum err e = decimal_parse(texts[i], strlen(texts[i]), 2, I128_MAX, &value);
+		const enum err e = decimal_parse(texts[i], strlen(texts[i]), 2, DECIMAL_MAX, &value);
 		ck_assert_msg(e == ERR_SYNTAX, "'%s': %s", texts[i], err_code(e));
 	}
 	int128 value = 0;
@@ -164,7 +163,7 @@ START_TEST(decimal_format_values_are_plain_and_short)
 		{1200, 2, "12"},
 		{1, 38, "0.00000000000000000000000000000000000001"},
 		{-5, 1, "-0.5"},
-		{I128_MAX, 0, "170141183460469231731687303715884105727"},
+		{DECIMAL_MAX, 0, "170141183460469231731687303715884105727"},
 		{I128_MIN, 0, "-170141183460469231731687303715884105728"},
 		{I128_MIN, 38, "-1.70141183460469231731687303715884105728"},
 	};
@@ -193,7 +192,7 @@ START_TEST(decimal_format_then_parse_gives_the_value_back)
 		char text[DECIMAL_TEXT_MAX];
 		const size_t length = decimal_format(value, scale, text);
 		int128 back = 1;
-		ck_assert_int_eq(decimal_parse(text, length, scale, I128_MAX, &back), ERR_OK);
+		ck_assert_int_eq(decimal_parse(text, length, scale, DECIMAL_MAX, &back), ERR_OK);
 		ck_assert_msg(back == value, "%s", text);
 	}
 }
@@ -216,10 +215,10 @@ END_TEST
 START_TEST(decimal_add_at_the_limits_is_checked)
 {
 	int128 r = 7;
-	ck_assert(decimal_add(I128_MAX - 1, 1, &r) && r == I128_MAX);
-	ck_assert(decimal_add(I128_MIN, I128_MAX, &r) && r == -1);
+	ck_assert(decimal_add(DECIMAL_MAX - 1, 1, &r) && r == DECIMAL_MAX);
+	ck_assert(decimal_add(I128_MIN, DECIMAL_MAX, &r) && r == -1);
 	r = 7;
-	ck_assert(!decimal_add(I128_MAX, 1, &r) && r == 7);
+	ck_assert(!decimal_add(DECIMAL_MAX, 1, &r) && r == 7);
 	ck_assert(!decimal_add(I128_MIN, -1, &r) && r == 7);
 }
 END_TEST
@@ -227,10 +226,10 @@ END_TEST
 START_TEST(decimal_sub_at_the_limits_is_checked)
 {
 	int128 r = 7;
-	ck_assert(decimal_sub(-1, I128_MAX, &r) && r == I128_MIN);
+	ck_assert(decimal_sub(-1, DECIMAL_MAX, &r) && r == I128_MIN);
 	r = 7;
 	ck_assert(!decimal_sub(0, I128_MIN, &r) && r == 7);
-	ck_assert(!decimal_sub(-2, I128_MAX, &r) && r == 7);
+	ck_assert(!decimal_sub(-2, DECIMAL_MAX, &r) && r == 7);
 }
 END_TEST
 
@@ -241,13 +240,13 @@ START_TEST(decimal_mul_at_the_limits_is_checked)
 	ck_assert(decimal_mul(-3, 4, &r) && r == -12);
 	ck_assert(decimal_mul(0, I128_MIN, &r) && r == 0);
 	ck_assert(decimal_mul(I128_MIN, 1, &r) && r == I128_MIN);
-	ck_assert(decimal_mul(I128_MAX, -1, &r) && r == -I128_MAX);
+	ck_assert(decimal_mul(DECIMAL_MAX, -1, &r) && r == -DECIMAL_MAX);
 	/* -(2^64 x 2^63) = -2^127 just fits, +2^127 does not. */
 	ck_assert(decimal_mul(two_63 * 2, -two_63, &r) && r == I128_MIN);
 	r = 7;
 	ck_assert(!decimal_mul(two_63 * 2, two_63, &r) && r == 7);
 	ck_assert(!decimal_mul(I128_MIN, -1, &r) && r == 7);
-	ck_assert(!decimal_mul(I128_MAX, 2, &r) && r == 7);
+	ck_assert(!decimal_mul(DECIMAL_MAX, 2, &r) && r == 7);
 }
 END_TEST
 

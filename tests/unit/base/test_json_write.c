@@ -103,6 +103,17 @@ START_TEST(jw_uuid_and_instant_are_strings)
 }
 END_TEST
 
+START_TEST(jw_instant_or_null_is_null_where_there_is_none)
+{
+	setup_writer();
+	jw_object_begin(&w, NULL);
+	jw_instant_or_null(&w, "known", true, 0);
+	jw_instant_or_null(&w, "unknown", false, 0);
+	jw_object_end(&w);
+	assert_written("{\"known\":\"1970-01-01T00:00:00.000Z\",\"unknown\":null}");
+}
+END_TEST
+
 START_TEST(json_escape_special_characters_are_escaped)
 {
 	setup_writer();
@@ -211,6 +222,7 @@ int main(void)
 	tcase_add_test(tc, jw_double_largest_value_fits);
 	tcase_add_test(tc, jw_i64_extremes_are_whole);
 	tcase_add_test(tc, jw_uuid_and_instant_are_strings);
+	tcase_add_test(tc, jw_instant_or_null_is_null_where_there_is_none);
 	tcase_add_test(tc, json_escape_special_characters_are_escaped);
 	tcase_add_test(tc, json_escape_invalid_utf8_is_replaced_byte_by_byte);
 	tcase_add_test(tc, jw_key_is_escaped);

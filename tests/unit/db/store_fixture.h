@@ -192,7 +192,16 @@ static inline void roll_up(const struct uuid *user_id)
 			"set_id, provider, model, " TEST_SUMS "1, 2, 3, 4, 5"},
 		{"test_set_only_day", "INSERT INTO usage_set_day (user_id, bucket, set_id, " TEST_SUM_COLUMNS
 				      ") SELECT user_id, date_trunc('day', bucket, 'UTC'), "
-				      "set_id, " TEST_SUMS "1, 2, 3"}};
+				      "set_id, " TEST_SUMS "1, 2, 3"},
+		{"test_day", "INSERT INTO usage_day (user_id, bucket, " TEST_SUM_COLUMNS
+			     ") SELECT user_id, date_trunc('day', bucket, 'UTC'), " TEST_SUMS "1, 2"},
+		{"test_model_week",
+			"INSERT INTO usage_model_week (user_id, bucket, provider, model, "
+			"project, " TEST_SUM_COLUMNS ") SELECT user_id, date_bin('7 days', bucket, "
+			"'2000-01-03Z'), provider, model, project, " TEST_SUMS "1, 2, 3, 4, 5"},
+		{"test_set_week", "INSERT INTO usage_set_week (user_id, bucket, set_id, " TEST_SUM_COLUMNS
+				  ") SELECT user_id, date_bin('7 days', bucket, '2000-01-03Z'), "
+				  "set_id, " TEST_SUMS "1, 2, 3"}};
 	for (size_t i = 0; i < sizeof(ROLL_UPS) / sizeof(ROLL_UPS[0]); i++) {
 		struct db_params p;
 		db_params_init(&p, &arena);

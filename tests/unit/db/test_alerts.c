@@ -144,6 +144,14 @@ START_TEST(alerts_unpriced_finds_names_that_were_not_told)
 				.at = "2026-11-02T00:00:00Z", .provider = "p", .model = "paid", .cost = "1"});
 		roll_up(u);
 	}
+	/* Names of somebody else before the first, between and behind. */
+	const struct uuid stranger = new_user();
+	static const char *const NAMES[][2] = {{"a", "a"}, {"o", "d"}, {"p", "aa"}, {"z", "z"}};
+	for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++)
+		add_event(&stranger,
+			&(struct test_event){
+				.at = "2026-11-02T00:00:00Z", .provider = NAMES[i][0], .model = NAMES[i][1]});
+	roll_up(&stranger);
 	struct alert told = model_of(&user_id, "b");
 	told.provider = "p";
 	ck_assert(insert(&told));

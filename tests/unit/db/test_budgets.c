@@ -280,7 +280,7 @@ START_TEST(budgets_spend_counts_scope_and_interval_exactly)
 END_TEST
 
 /* Two ways to the same sums: what budgets hold and what the costs endpoints tell must never differ. */
-START_TEST(budgets_spend_is_what_costs_totals_tells)
+START_TEST(budgets_spend_is_what_costs_total_tells)
 {
 	static const char *const MODELS[] = {"m", "n"}, *const PROVIDERS[] = {"a", "b", "c"},
 				 *const CUSTOMERS[] = {NULL, "c", "d"},
@@ -305,31 +305,24 @@ START_TEST(budgets_spend_is_what_costs_totals_tells)
 		{"2026-11-02T05:30:00Z", "2026-11-20T05:30:00Z"},
 		{"2026-11-05T03:00:00Z", "2026-11-05T23:00:00Z"}};
 	struct budget_window w[21];
-	struct usage_question q[21];
+	struct usage_filter filters[21];
 	size_t n = 0;
 	for (size_t b = 0; b < 3; b++) {
 		for (size_t i = 0; i < n_scopes; i++, n++) {
 			const char *const dimension = SCOPES[i][0], *const value = SCOPES[i][1];
 			w[n] = (struct budget_window){
 				user_id, dimension, value, at(BORDERS[b][0]), at(BORDERS[b][1]), {0}, 0, {0}};
-			q[n] = (struct usage_question){.from_us = w[n].start_us, .to_us = w[n].end_us};
-			q[n].filter.provider = strcmp(dimension, "provider") == 0 ? value : NULL;
-			q[n].filter.model = strcmp(dimension, "model") == 0 ? value : NULL;
-			q[n].filter.project = strcmp(dimension, "project") == 0 ? value : NULL;
-			q[n].filter.customer = strcmp(dimension, "customer") == 0 ? value : NULL;
-			if (strncmp(dimension, "tag.", 4) == 0) {
-				q[n].filter.tag_key = dimension + 4;
-				q[n].filter.tag_value = value;
-			}
+			filters[n] = budgets_filter(dimension, value);
 		}
 	}
-	struct usage_sums sums[21];
 	ck_assert_int_eq(budgets_spend(conn, w, n, &arena), ERR_OK);
-	ck_assert_int_eq(costs_totals(conn, &user_id, q, n, sums), ERR_OK);
 	for (size_t i = 0; i < n; i++) {
-		ck_assert_msg(w[i].spent.atto == sums[i].cost.atto, "%zu: %s, not %s", i,
-			usd_text(w[i].spent), usd_text(sums[i].cost));
-		ck_assert_int_eq(w[i].unpriced_calls, sums[i].unpriced_calls);
+		struct usage_sums sums;
+		ck_assert_int_eq(
+			costs_total(conn, &user_id, &filters[i], w[i].start_us, w[i].end_us, &sums), ERR_OK);
+		ck_assert_msg(w[i].spent.atto == sums.cost.atto, "%zu: %s, not %s", i, usd_text(w[i].spent),
+			usd_text(sums.cost));
+		ck_assert_int_eq(w[i].unpriced_calls, sums.unpriced_calls);
 	}
 	ck_assert(w[0].spent.atto > 80 && w[5].spent.atto > 0);
 }
@@ -417,7 +410,7 @@ int main(void)
 	tcase_add_test(t, budgets_upsert_eight_at_once_never_pass_the_bound);
 	tcase_add_test(t, budgets_patch_changes_only_what_is_set);
 	tcase_add_test(t, budgets_spend_counts_scope_and_interval_exactly);
-	tcase_add_test(t, budgets_spend_is_what_costs_totals_tells);
+	tcase_add_test(t, budgets_spend_is_what_costs_total_tells);
 	tcase_add_test(t, budgets_spend_border_within_a_quarter_is_refused);
 	tcase_add_test(t, budgets_of_users_have_their_zone);
 	tcase_add_test(t, budgets_of_another_user_are_not_found);

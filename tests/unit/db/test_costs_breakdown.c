@@ -161,62 +161,6 @@ START_TEST(costs_breakdown_another_users_are_not_seen)
 }
 END_TEST
 
-static void assert_same(const struct usage_sums *a, const struct usage_sums *b)
-{
-	ck_assert_int_eq(a->calls, b->calls);
-	ck_assert_int_eq(a->errors, b->errors);
-	ck_assert_int_eq(a->unpriced_calls, b->unpriced_calls);
-	ck_assert_int_eq(a->input_tokens, b->input_tokens);
-	ck_assert_int_eq(a->output_tokens, b->output_tokens);
-	ck_assert_str_eq(usd_text(a->cost), usd_text(b->cost));
-	ck_assert_str_eq(usd_text(a->error_cost), usd_text(b->error_cost));
-	ck_assert_str_eq(usd_text(a->standard_cost), usd_text(b->standard_cost));
-}
-
-START_TEST(costs_totals_answers_each_question_as_if_it_were_alone)
-{
-	/* Every filter with every interval: whole days, quarters, ragged, empty, twice the same. */
-	static const struct usage_tag TAGS[] = {{"team", "red"}, {"env", "prod"}};
-	static const char *const ENDS[][2] = {{"2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"},
-		{"2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z"},
-		{"2026-03-10T12:00:00Z", "2026-03-10T12:15:00Z"},
-		{"2026-03-10T12:00:00.000001Z", "2026-03-10T12:31:00.000001Z"},
-		{"2026-03-10T12:00:00Z", "2026-03-10T12:00:00Z"},
-		{"2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"}};
-	struct uuid key;
-	ck_assert_int_eq(uuid_parse(KEY, &key), ERR_OK);
-	const struct usage_filter filters[] = {{0}, {.provider = "p"}, {.model = "b", .provider = "q"},
-		{.project = "x"}, {.project = ""}, {.customer = "acme"},
-		{.customer = "acme", .model = "b", .provider = "p"}, {.tag_key = "team", .tag_value = "red"},
-		{.tags = TAGS, .n_tags = 2}, {.tag_key = "team", .tag_value = "green"},
-		{.tag_key = "team", .tag_value = "red", .project = "x"}, {.api_key_id = &key},
-		{.api_key_id = &key, .tag_key = "team", .tag_value = "blue"}, {.customer = ""}};
-	const struct uuid user_id = noon_user();
-	give_key(&user_id);
-	enum { FILTERS = sizeof(filters) / sizeof(filters[0]), INTERVALS = sizeof(ENDS) / sizeof(ENDS[0]) };
-	/* With the ragged interval and without, and only what the sums by model answer. */
-	for (int round = 0; round < 3; round++) {
-		struct usage_question questions[FILTERS * INTERVALS];
-		size_t n = 0;
-		for (size_t i = 0; i < (round == 2 ? 5 : FILTERS); i++)
-			for (size_t j = 0; j < INTERVALS; j++)
-				if (round == 0 || j != 3)
-					questions[n++] = (struct usage_question){
-						filters[i], at(ENDS[j][0]), at(ENDS[j][1])};
-		struct usage_sums sums[FILTERS * INTERVALS];
-		ck_assert_msg(costs_totals(conn, &user_id, questions, n, sums) == ERR_OK, "%s",
-			db_last_message(conn));
-		for (size_t i = 0; i < n; i++) {
-			struct usage_sums alone;
-			ck_assert_int_eq(costs_total(conn, &user_id, &questions[i].filter,
-						 questions[i].from_us, questions[i].to_us, &alone),
-				ERR_OK);
-			assert_same(&sums[i], &alone);
-		}
-	}
-}
-END_TEST
-
 /* Of whole days, where neither providers nor models are asked for, the small level is read: here each of its
  * five rows (one a set) says a dollar more than the others. */
 START_TEST(costs_of_sets_read_days_by_model_only_where_models_are_asked_for)
@@ -247,32 +191,11 @@ START_TEST(costs_of_sets_read_days_by_model_only_where_models_are_asked_for)
 		ck_assert_str_eq(ask(&user_id, &cases[i].b, from, NULL, to), cases[i].one);
 		ck_assert_str_eq(ask(&user_id, &cases[i].b, from, to, "2026-03-12T00:00:00Z"), cases[i].two);
 	}
-	const struct usage_question of_customer = {.filter = OF_CUSTOMER,
-					    .from_us = at(from),
-					    .to_us = at(to)},
-				    of_both = {.filter = OF_BOTH, .from_us = at(from), .to_us = at(to)};
 	struct usage_sums customer, both;
-	ck_assert_int_eq(costs_totals(conn, &user_id, &of_customer, 1, &customer), ERR_OK);
-	ck_assert_int_eq(costs_totals(conn, &user_id, &of_both, 1, &both), ERR_OK);
+	ck_assert_int_eq(costs_total(conn, &user_id, &OF_CUSTOMER, at(from), at(to), &customer), ERR_OK);
+	ck_assert_int_eq(costs_total(conn, &user_id, &OF_BOTH, at(from), at(to), &both), ERR_OK);
 	ck_assert_str_eq(usd_text(customer.cost), "1002");
 	ck_assert_str_eq(usd_text(both.cost), "1000");
-}
-END_TEST
-
-START_TEST(costs_totals_bounds_are_kept)
-{
-	static struct usage_question questions[COSTS_QUESTIONS_MAX + 1];
-	static struct usage_sums sums[COSTS_QUESTIONS_MAX + 1];
-	const struct uuid user_id = noon_user();
-	for (size_t i = 0; i <= COSTS_QUESTIONS_MAX; i++)
-		questions[i] = (struct usage_question){{0},
-			at("2026-03-10T00:00:00Z") - (int64_t)i * US_PER_DAY, at("2026-03-11T00:00:00Z")};
-	ck_assert_int_eq(costs_totals(conn, &user_id, questions, 0, sums), ERR_OK);
-	ck_assert_int_eq(costs_totals(conn, &user_id, questions, COSTS_QUESTIONS_MAX, sums), ERR_OK);
-	ck_assert_int_eq(sums[COSTS_QUESTIONS_MAX - 1].calls, 5);
-	ck_assert_int_eq(costs_totals(conn, &user_id, questions, COSTS_QUESTIONS_MAX + 1, sums), ERR_RANGE);
-	questions[0].to_us = questions[0].from_us - 1;
-	ck_assert_int_eq(costs_totals(conn, &user_id, questions, 1, sums), ERR_RANGE);
 }
 END_TEST
 
@@ -305,8 +228,7 @@ END_TEST
 START_TEST(costs_summary_of_sums_that_contradict_each_other_is_refused)
 {
 	static const struct db_stmt DAMAGE = {"test_damage",
-		"UPDATE usage_hour SET calls = calls + 1 WHERE user_id = $1 AND bucket = "
-		"'2026-03-10T12:00:00Z'"};
+		"UPDATE usage_day SET calls = calls + 1 WHERE user_id = $1 AND bucket = '2026-03-10Z'"};
 	const struct uuid user_id = noon_user();
 	struct db_params p;
 	db_params_init(&p, &arena);
@@ -406,9 +328,7 @@ int main(void)
 	tcase_add_test(t, costs_breakdown_by_three_dimensions_keeps_their_order);
 	tcase_add_test(t, costs_breakdown_filters_by_key_and_by_several_tags);
 	tcase_add_test(t, costs_breakdown_another_users_are_not_seen);
-	tcase_add_test(t, costs_totals_answers_each_question_as_if_it_were_alone);
 	tcase_add_test(t, costs_of_sets_read_days_by_model_only_where_models_are_asked_for);
-	tcase_add_test(t, costs_totals_bounds_are_kept);
 	tcase_add_test(t, costs_summary_models_intervals_and_the_time_before_add_up);
 	tcase_add_test(t, costs_summary_of_sums_that_contradict_each_other_is_refused);
 	tcase_add_test(t, costs_percentiles_of_few_calls_are_nearest_ranks);

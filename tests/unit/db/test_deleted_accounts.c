@@ -69,7 +69,9 @@ static size_t claimed_of(const struct uuid *user_id)
 {
 	struct webhook_claim *claims;
 	size_t n = 0, found = 0;
-	ck_assert_int_eq(webhook_outbox_claim(conn, 32, &arena, &claims, &n), ERR_OK);
+	ck_assert_int_eq(webhook_outbox_claim(conn, 32, &(struct webhook_keys){.current = "0123456789abcdef"},
+				 &arena, &claims, &n),
+		ERR_OK);
 	for (size_t i = 0; i < n; i++)
 		found += uuid_equal(&claims[i].user_id, user_id);
 	return found;
@@ -201,8 +203,9 @@ static bool insert_alert(const struct alert *a)
 
 START_TEST(alerts_of_a_deleted_account_are_neither_looked_for_nor_written)
 {
-	const struct uuid user = new_spender();
+	const struct uuid user = new_spender(), other = new_spender();
 	const struct uuid budget = add_budget(&user);
+	add_budget(&other);
 	const struct alert reached = {.user_id = user,
 		.id = uuid_v7(clock_now_us() / US_PER_MS),
 		.kind = ALERT_BUDGET_THRESHOLD,
@@ -230,6 +233,7 @@ START_TEST(alerts_of_a_deleted_account_are_neither_looked_for_nor_written)
 	ck_assert_uint_eq(unpriced_to_tell(&user), 0);
 	ck_assert(!insert_alert(&reached));
 	ck_assert(!insert_alert(&unpriced));
+	ck_assert_uint_eq(budgets_looked_at(&other), 1);
 }
 END_TEST
 
@@ -279,13 +283,13 @@ END_TEST
 
 /* ---- prices ---- */
 
-static bool leave_as_it_is(void *arg, const struct event *e, struct arena *a, struct repriced *ret)
+static enum err leave_as_it_is(void *arg, const struct event *e, struct arena *a, struct repriced *ret)
 {
 	(void)arg;
 	(void)e;
 	(void)a;
 	(void)ret;
-	return false;
+	return ERR_NOT_FOUND;
 }
 
 static struct repricing job_of(const struct uuid *user_id)

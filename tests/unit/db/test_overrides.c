@@ -62,7 +62,7 @@ START_TEST(overrides_insert_beyond_200_is_a_conflict_until_one_is_deleted)
 {
 	const struct uuid user = new_user();
 	struct price_override last = {0};
-	for (int i = 0; i < PRICE_OVERRIDES_PER_USER_MAX; i++)
+	for (int i = 0; i < OWN_PRICES_PER_USER_MAX; i++)
 		last = made(&user, "{}", true);
 	struct price_override o = {.id = uuid_v4(), .body = "{}"};
 	ck_assert_int_eq(overrides_insert(conn, &user, &o, &arena), ERR_CONFLICT);

@@ -5,14 +5,17 @@
 #include "store_fixture.h"
 
 static struct uuid user;
+static bool starved;
 
 /* Leaves the model "keep" as it is; "gone" has no price. */
-static bool price(void *arg, const struct event *e, struct arena *a, struct repriced *ret)
+static enum err price(void *arg, const struct event *e, struct arena *a, struct repriced *ret)
 {
 	(void)arg;
 	(void)a;
 	if (strcmp(e->model, "keep") == 0)
-		return false;
+		return ERR_NOT_FOUND;
+	if (starved)
+		return ERR_NO_MEMORY;
 	const bool priced = strcmp(e->model, "gone") != 0;
 	*ret = (struct repriced){.has_cost = priced,
 		.cost = {priced ? e->usage.counts[USAGE_input_tokens] * decimal_pow10(15) : 0},
@@ -21,7 +24,7 @@ static bool price(void *arg, const struct event *e, struct arena *a, struct repr
 		.catalogue_version = "new",
 		.service_tier = "standard",
 		.price_record = "p/m"};
-	return true;
+	return ERR_OK;
 }
 
 static void event(const char *when, const char *model, const char *cost, int64_t input, const char *project)
@@ -243,6 +246,24 @@ START_TEST(repricing_apply_chunk_with_a_filter_takes_only_what_it_names)
 }
 END_TEST
 
+/* Not "no price": the model is known, there was only no memory to find that out. */
+START_TEST(repricing_apply_chunk_without_memory_for_a_price_changes_nothing)
+{
+	fill();
+	struct repricing r = job("2026-03-01T00:00:00Z", "2026-03-03T00:00:00Z");
+	ck_assert_int_eq(repricings_insert(conn, &r), ERR_OK);
+	const char *const before = costs();
+	starved = true;
+	ck_assert_int_eq(repricing_apply_chunk(conn, &r, price, NULL, 100), ERR_NO_MEMORY);
+	starved = false;
+	ck_assert_str_eq(costs(), before);
+	ck_assert_int_eq(r.state, REPRICING_RUNNING);
+	run_to_end(&r, 100);
+	ck_assert_str_eq(costs(), "1 2 4 3 - 6");
+	assert_rollup_equals_events();
+}
+END_TEST
+
 START_TEST(repricing_apply_chunk_without_its_rollup_row_changes_nothing)
 {
 	fill();
@@ -291,6 +312,15 @@ static void end_all_running(void)
 	value("WITH ended AS (UPDATE repricings SET state = 'failed', finished_at = now() WHERE state = "
 	      "'running'"
 	      " RETURNING 1) SELECT count(*) FROM ended WHERE $1::uuid IS NOT NULL");
+}
+
+/* When servers with any catalogue were seen last. */
+static void set_seen(const char *ago)
+{
+	static int n;
+	const struct db_stmt stmt = {arena_printf(&arena, "test_seen_%d", n++),
+		arena_printf(&arena, "UPDATE price_catalogues SET last_seen_at = now() - interval '%s'", ago)};
+	run_sql(&stmt, NULL);
 }
 
 static void set_progress(const struct repricing *r, const char *ago)
@@ -371,6 +401,15 @@ START_TEST(repricing_begun_with_a_newer_catalogue_is_not_gone_on_with_by_an_olde
 	set_progress(&r, "2 minutes");
 	ck_assert_int_eq(repricings_fail_abandoned(conn, US_PER_MINUTE, newer, &failed), ERR_OK);
 	ck_assert_int_eq(failed, 0);
+	/* it waits for its turn at servers that are there */
+	ck_assert_int_eq(repricings_fail_abandoned(conn, US_PER_MINUTE, older, &failed), ERR_OK);
+	ck_assert_int_eq(failed, 0);
+	set_seen("2 minutes");
+	ck_assert_int_eq(repricing_catalogue_seen(conn, newer), ERR_OK);
+	ck_assert_int_eq(repricings_fail_abandoned(conn, US_PER_MINUTE, older, &failed), ERR_OK);
+	ck_assert_int_eq(failed, 0);
+	set_seen("2 minutes");
+	ck_assert_int_eq(repricing_catalogue_seen(conn, older), ERR_OK);
 	ck_assert_int_eq(repricings_fail_abandoned(conn, US_PER_MINUTE, older, &failed), ERR_OK);
 	ck_assert_int_eq(failed, 1);
 	assert_rollup_equals_events();
@@ -467,7 +506,7 @@ START_TEST(repricing_sums_add_keeps_rows_sorted_and_refuses_what_does_not_fit)
 	ck_assert_int_eq(s.rows[0].events, 2);
 	ck_assert_str_eq(usd_text(s.rows[0].old_cost), "3");
 	ck_assert_str_eq(s.rows[2].model, "c");
-	const struct money most = {(int128)(~(uint128)0 >> 1)};
+	const struct money most = {DECIMAL_MAX};
 	ck_assert(!repricing_sums_add(&s,
 		&(struct repricing_sum){.provider = "p", .model = "a", .old_cost = most, .new_cost = most}));
 }
@@ -483,6 +522,7 @@ int main(void)
 	tcase_add_test(t, repricing_apply_chunk_unstored_leaves_no_trace_without_a_change);
 	tcase_add_test(t, repricing_apply_chunk_automatic_takes_unpriced_events_of_its_model_only);
 	tcase_add_test(t, repricing_apply_chunk_with_a_filter_takes_only_what_it_names);
+	tcase_add_test(t, repricing_apply_chunk_without_memory_for_a_price_changes_nothing);
 	tcase_add_test(t, repricing_apply_chunk_without_its_rollup_row_changes_nothing);
 	tcase_add_test(t, repricings_next_finds_what_nobody_is_at);
 	tcase_add_test(t, repricings_next_is_of_the_user_who_waits_longest);

@@ -109,7 +109,7 @@ END_TEST
 START_TEST(upgrade_gives_a_dropped_month_to_every_level)
 {
 	static const char *const levels[] = {"usage_model_day", "usage_hour", "usage_set_model_15m",
-		"usage_set_model_day", "usage_set_day"};
+		"usage_set_model_day", "usage_set_day", "usage_day"};
 	for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
 		char sql[512];
 		snprintf(sql, sizeof sql,

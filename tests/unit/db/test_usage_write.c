@@ -178,11 +178,11 @@ START_TEST(usage_insert_of_a_known_set_does_not_write_it)
 	const struct event a = event_at("2026-05-04T00:00:00Z");
 	struct event b = a;
 	b.id = uuid_v4();
-	ck_assert_uint_eq(store(&a, 1), 7);
-	ck_assert_uint_eq(store(&b, 1), 6);
+	ck_assert_uint_eq(store(&a, 1), 11);
+	ck_assert_uint_eq(store(&b, 1), 10);
 	struct event other = event_at("2026-05-04T00:00:00Z");
 	other.user_id = user = new_user();
-	ck_assert_uint_eq(store(&other, 1), 7);
+	ck_assert_uint_eq(store(&other, 1), 11);
 }
 END_TEST
 
@@ -193,7 +193,74 @@ START_TEST(usage_insert_after_a_reconnect_writes_sets_again)
 	store(&e, 1);
 	db_conn_drop(conn);
 	e.id = uuid_v4();
-	ck_assert_uint_eq(store(&e, 1), 7);
+	ck_assert_uint_eq(store(&e, 1), 11);
+}
+END_TEST
+
+/* Restored in place, say: the connection stays, the sets are gone. */
+START_TEST(usage_insert_after_the_database_was_set_back_fails_until_its_sets_are_forgotten)
+{
+	static const struct db_stmt GO_BACK = {"test_go_back",
+		"WITH s AS (DELETE FROM usage_sets WHERE user_id = $1) UPDATE history_marks SET mark = gen_random_uuid()"};
+	struct event e = event_at("2026-05-07T00:00:00Z");
+	struct usage_statements s;
+	struct db_params p;
+	ck_assert_uint_eq(store(&e, 1), 11);
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, &user);
+	run_sql(&GO_BACK, &p);
+	/* with nothing but the known set, and with a new one beside it */
+	for (int news = 0; news < 2; news++) {
+		struct event of[2] = {e, e};
+		struct usage_delta d[2];
+		of[1].set_id = uuid_v4();
+		for (int i = 0; i <= news; i++)
+			d[i] = usage_delta_insert(&of[i]);
+		ck_assert_int_eq(db_begin(conn), ERR_OK);
+		ck_assert_int_eq(usage_insert(d, (size_t)news + 1, known, db_conn_number(conn), &arena, &s), ERR_OK);
+		const struct db_params *params[USAGE_STATEMENTS_MAX];
+		for (size_t i = 0; i < s.n; i++)
+			params[i] = &s.params[i];
+		ck_assert_int_eq(db_pipeline(conn, s.stmts, params, s.n, NULL), ERR_DB_CONSTRAINT);
+		ck_assert_str_eq(db_last_sqlstate(conn), HISTORY_LOST_SQLSTATE);
+		db_rollback(conn);
+	}
+	usage_forget_sets(known);
+	e.id = uuid_v4();
+	ck_assert_uint_eq(store(&e, 1), 11);
+	ck_assert_str_eq(value("SELECT count(*) FROM usage_sets WHERE user_id = $1"), "1");
+}
+END_TEST
+
+/* Servers that write the same rows do not deadlock, because each takes them in the order of its arrays. No sort stands
+ * in the statements, so nothing but the scan of the arrays may stand between them and the table. */
+START_TEST(usage_insert_takes_rows_in_the_order_of_its_arrays)
+{
+	struct event events[64];
+	struct usage_delta deltas[64];
+	for (size_t i = 0; i < 64; i++) {
+		events[i] = event_at("2026-05-08T00:00:00Z");
+		events[i].set_id = uuid_v4();
+		deltas[i] = usage_delta_insert(&events[i]);
+	}
+	struct usage_statements s;
+	ck_assert_int_eq(usage_insert(deltas, 64, known, db_conn_number(conn), &arena, &s), ERR_OK);
+	size_t explained = 0;
+	for (size_t i = 0; i < s.n; i++) {
+		if (strstr(s.stmts[i]->sql, "INSERT INTO usage_") != s.stmts[i]->sql || strstr(s.stmts[i]->sql, "ORDER BY") != NULL)
+			continue;
+		const struct db_stmt explain = {arena_printf(&arena, "explain_%s", s.stmts[i]->name),
+			arena_printf(&arena, "EXPLAIN (COSTS OFF) %s", s.stmts[i]->sql)};
+		PGresult *r = NULL;
+		ck_assert_int_eq(db_run(conn, &explain, &s.params[i], &r), ERR_OK);
+		for (int row = 0; row < db_rows(r); row++) {
+			const char *const line = db_text(r, row, 0);
+			ck_assert_msg(strstr(line, "->") == NULL || strstr(line, "->  Function Scan on k") != NULL, "%s", line);
+		}
+		PQclear(r);
+		explained++;
+	}
+	ck_assert_uint_eq(explained, 9);
 }
 END_TEST
 
@@ -206,7 +273,7 @@ START_TEST(usage_insert_that_was_not_committed_is_not_known)
 	ck_assert_int_eq(usage_insert(&d, 1, known, db_conn_number(conn), &arena, &s), ERR_OK);
 	run_statements(&s, NULL);
 	db_rollback(conn);
-	ck_assert_uint_eq(store(&e, 1), 7);
+	ck_assert_uint_eq(store(&e, 1), 11);
 }
 END_TEST
 
@@ -250,7 +317,7 @@ START_TEST(usage_change_of_the_cost_reaches_every_level)
 	e[2].has_cost = false;
 	e[2].pricing_status = "unpriced";
 	store(e, 3);
-	ck_assert_uint_eq(reprice(e, 3, true, "0.5", "standard"), 12);
+	ck_assert_uint_eq(reprice(e, 3, true, "0.5", "standard"), 18);
 	ck_assert_str_eq(value("SELECT concat_ws(' ', sum(cost), sum(error_cost), sum(unpriced_calls)) FROM "
 			       "usage_set_model_day WHERE user_id = $1"),
 		"1.5 0.5 0");
@@ -262,7 +329,7 @@ START_TEST(usage_change_of_the_tier_alone_moves_the_standard_cost)
 {
 	const struct event e = event_at("2026-05-09T10:00:00Z");
 	store(&e, 1);
-	ck_assert_uint_eq(reprice(&e, 1, true, "2", "batch"), 12);
+	ck_assert_uint_eq(reprice(&e, 1, true, "2", "batch"), 18);
 	ck_assert_str_eq(
 		value("SELECT concat_ws(' ', cost, standard_cost) FROM usage_hour WHERE user_id = $1"),
 		"2 0");
@@ -273,7 +340,7 @@ START_TEST(usage_change_to_unpriced_and_nothing)
 {
 	struct event e = event_at("2026-05-10T10:00:00Z");
 	store(&e, 1);
-	ck_assert_uint_eq(reprice(&e, 1, false, "0", "standard"), 12);
+	ck_assert_uint_eq(reprice(&e, 1, false, "0", "standard"), 18);
 	e.has_cost = false;
 	ck_assert_uint_eq(reprice(&e, 1, false, "0", "standard"), 0);
 }
@@ -323,6 +390,8 @@ int main(void)
 	tcase_add_test(t, usage_insert_of_the_dearest_events_is_exact);
 	tcase_add_test(t, usage_insert_of_a_known_set_does_not_write_it);
 	tcase_add_test(t, usage_insert_after_a_reconnect_writes_sets_again);
+	tcase_add_test(t, usage_insert_after_the_database_was_set_back_fails_until_its_sets_are_forgotten);
+	tcase_add_test(t, usage_insert_takes_rows_in_the_order_of_its_arrays);
 	tcase_add_test(t, usage_insert_that_was_not_committed_is_not_known);
 	tcase_add_test(t, usage_change_of_the_cost_reaches_every_level);
 	tcase_add_test(t, usage_change_of_the_tier_alone_moves_the_standard_cost);

@@ -80,6 +80,45 @@ START_TEST(users_update_unknown_is_not_found)
 }
 END_TEST
 
+/* What another connection would get at once: a row, or none while it is locked against that. */
+static const struct db_stmt WANT_CHANGE = {
+	"test_want_change", "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED"};
+static const struct db_stmt WANT_REFERENCE = {
+	"test_want_reference", "SELECT id FROM users WHERE id = $1 FOR KEY SHARE SKIP LOCKED"};
+
+START_TEST(users_lock_keeps_changes_apart_and_lets_references_be_made)
+{
+	const struct uuid id = new_user();
+	struct db_conn *const other = db_conn_new(&fixture_settings);
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, &id);
+	ck_assert_int_eq(db_begin(conn), ERR_OK);
+	ck_assert_int_eq(users_lock(conn, &id), ERR_OK);
+	ck_assert_int_eq(db_run_row(other, &WANT_CHANGE, &p, NULL), ERR_NOT_FOUND);
+	ck_assert_int_eq(db_run_row(other, &WANT_REFERENCE, &p, NULL), ERR_OK);
+	ck_assert_int_eq(db_commit(conn), ERR_OK);
+	ck_assert_int_eq(db_run_row(other, &WANT_CHANGE, &p, NULL), ERR_OK);
+	db_conn_free(other);
+}
+END_TEST
+
+static const struct db_stmt MARK_DELETED = {
+	"test_mark_deleted", "UPDATE users SET deleted_at = now() WHERE id = $1"};
+
+START_TEST(users_lock_of_nobody_or_a_deleted_account_is_not_found)
+{
+	const struct uuid nobody = uuid_v4(), id = new_user();
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, &id);
+	ck_assert_int_eq(users_lock(conn, &nobody), ERR_NOT_FOUND);
+	ck_assert_int_eq(users_lock(conn, &id), ERR_OK);
+	ck_assert_int_eq(db_run(conn, &MARK_DELETED, &p, NULL), ERR_OK);
+	ck_assert_int_eq(users_lock(conn, &id), ERR_NOT_FOUND);
+}
+END_TEST
+
 START_TEST(tokens_is_revoked_before_and_after_revoke_differs)
 {
 	const struct uuid user_id = new_user();
@@ -256,6 +295,8 @@ int main(void)
 	tcase_add_test(t, users_find_unknown_is_not_found_and_result_untouched);
 	tcase_add_test(t, users_update_null_leaves_field);
 	tcase_add_test(t, users_update_unknown_is_not_found);
+	tcase_add_test(t, users_lock_keeps_changes_apart_and_lets_references_be_made);
+	tcase_add_test(t, users_lock_of_nobody_or_a_deleted_account_is_not_found);
 	tcase_add_test(t, tokens_is_revoked_before_and_after_revoke_differs);
 	tcase_add_test(t, tokens_is_revoked_unknown_user_is_true);
 	tcase_add_test(t, tokens_revoke_twice_is_ok);

@@ -9,7 +9,8 @@
 #include "llmlab/db/webhook_outbox.h"
 #include "store_fixture.h"
 
-#define SEALED "0123456789abcdef.abcdefghijklmnopqrstuvwxyz"
+#define KEY_ID "0123456789abcdef"
+#define SEALED KEY_ID ".abcdefghijklmnopqrstuvwxyz"
 
 static const char *const BUDGETS[] = {"budget.threshold"};
 static const char *const BOTH[] = {"budget.threshold", "model.unpriced"};
@@ -33,11 +34,17 @@ static int64_t pending(const struct uuid *user_id, const struct uuid *id)
 	return w.pending;
 }
 
+static size_t claim_with(const char *current, const char *previous, int max, struct webhook_claim **ret)
+{
+	const struct webhook_keys keys = {.current = current, .previous = previous};
+	size_t n = 0;
+	ck_assert_int_eq(webhook_outbox_claim(conn, max, &keys, &arena, ret, &n), ERR_OK);
+	return n;
+}
+
 static size_t claim(int max, struct webhook_claim **ret)
 {
-	size_t n = 0;
-	ck_assert_int_eq(webhook_outbox_claim(conn, max, &arena, ret, &n), ERR_OK);
-	return n;
+	return claim_with(KEY_ID, NULL, max, ret);
 }
 
 static enum err enqueue(const struct uuid *user_id, const char *event)
@@ -198,6 +205,32 @@ START_TEST(webhook_outbox_claim_takes_at_most_what_it_is_asked_for_oldest_first)
 END_TEST
 
 /* A thousand and more of one user are due before the other's: his has its turn all the same. */
+/* While SECRET_KEY is changed server by server, one that has only the old key leaves alone what it cannot
+ * read: trying would cost the delivery an attempt and a pause. */
+START_TEST(webhook_outbox_claim_leaves_what_is_sealed_with_another_key_to_others)
+{
+	static const struct db_stmt WAIT = {"test_wait",
+		"UPDATE webhook_deliveries SET next_attempt_at = now() - interval '61 s' WHERE user_id = $1"};
+	const struct uuid user_id = new_user();
+	struct webhook_claim *claims;
+	struct db_params p;
+	clear();
+	new_hook(&user_id, BUDGETS, 1, true);
+	ck_assert_int_eq(enqueue(&user_id, "budget.threshold"), ERR_OK);
+	ck_assert_uint_eq(claim_with("fedcba9876543210", NULL, 10, &claims), 0);
+	ck_assert_uint_eq(claim_with("fedcba9876543210", "00112233445566ff", 10, &claims), 0);
+	ck_assert_uint_eq(claim_with("fedcba9876543210", KEY_ID, 10, &claims), 1);
+	ck_assert_int_eq((int)claims[0].attempt, 1);
+	/* nobody with the key has come for a minute: it must not wait for ever without a word */
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, &user_id);
+	expire_leases();
+	ck_assert_uint_eq(claim_with("fedcba9876543210", NULL, 10, &claims), 0);
+	run_sql(&WAIT, &p);
+	ck_assert_uint_eq(claim_with("fedcba9876543210", NULL, 10, &claims), 1);
+}
+END_TEST
+
 START_TEST(webhook_outbox_claim_reaches_those_behind_a_long_queue)
 {
 	static const struct db_stmt FILL = {"test_fill_long",
@@ -358,6 +391,7 @@ int main(void)
 	tcase_add_test(t, webhooks_insert_more_than_20_is_a_conflict);
 	tcase_add_test(t, webhook_outbox_claim_takes_two_of_each_user);
 	tcase_add_test(t, webhook_outbox_claim_takes_at_most_what_it_is_asked_for_oldest_first);
+	tcase_add_test(t, webhook_outbox_claim_leaves_what_is_sealed_with_another_key_to_others);
 	tcase_add_test(t, webhook_outbox_claim_reaches_those_behind_a_long_queue);
 	tcase_add_test(t, webhook_outbox_end_after_the_lease_was_taken_over_changes_nothing);
 	tcase_add_test(t, webhook_outbox_end_retry_gives_up_after_a_day);

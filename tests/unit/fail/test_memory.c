@@ -3,7 +3,6 @@
  * sanitizer looks at the end), and the same thing works at once afterwards. */
 #include <check.h>
 #include <jansson.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,7 +152,7 @@ static bool puts_own_prices(void)
 	const struct own_prices *own = NULL;
 	begin();
 	own_prices_load_end(own_prices_load_begin());
-	const enum err e = own_prices_put(&user, ++revision, bodies, 1, &p);
+	const enum err e = own_prices_put(0, &user, ++revision, bodies, 1, &p);
 	const enum err known = own_prices_acquire(&user, &own);
 	/* whatever it says: never "none" where there are some */
 	must_be(known == ERR_UNAVAILABLE || own != NULL, err_code(e));
@@ -368,46 +367,6 @@ static const struct {
 	{"reads proxies", reads_proxies}, {"matches paths", matches_paths}};
 #define N_SCENARIOS (sizeof scenarios / sizeof scenarios[0])
 
-/* Without memory for a SHA-256 the process ends on purpose (auth/digest.h), so OpenSSL always gets its own.
- */
-struct digest *__wrap_digest_new(void);
-struct digest *__real_digest_new(void);
-
-struct digest *__wrap_digest_new(void)
-{
-	fail_exempt(true);
-	struct digest *const d = __real_digest_new();
-	fail_exempt(false);
-	return d;
-}
-
-static void *crypto_malloc(size_t n, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	fail_exempt(true);
-	void *const p_new = malloc(n);
-	fail_exempt(false);
-	return p_new;
-}
-
-static void *crypto_realloc(void *old, size_t n, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	fail_exempt(true);
-	void *const p_new = realloc(old, n);
-	fail_exempt(false);
-	return p_new;
-}
-
-static void crypto_free(void *old, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	free(old);
-}
-
 static void load(void)
 {
 	struct catalogue *c = NULL;
@@ -446,7 +405,7 @@ END_TEST
 
 int main(void)
 {
-	if (CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free) != 1)
+	if (!fail_spare_openssl())
 		return EXIT_FAILURE;
 	Suite *const suite = suite_create("fail_memory");
 	TCase *const tc = tcase_create("memory");

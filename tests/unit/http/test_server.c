@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../../../src/http/internal.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/base/metrics.h"
 #include "llmlab/http/server.h"
@@ -94,6 +95,7 @@ static const struct route routes[] = {
 	{"private", HTTP_POST, "/private", ROUTE_INGEST, RUN_LOOP, BODY_JSON, parked},
 	{"length", HTTP_POST, "/length", ROUTE_PUBLIC, RUN_EXECUTOR, BODY_EVENTS, echo_length},
 	{"gated", HTTP_GET, "/gated", ROUTE_PUBLIC, RUN_EXECUTOR, BODY_NONE, gated},
+	{"password", HTTP_GET, "/password", ROUTE_PUBLIC, RUN_PASSWORD, BODY_NONE, gated},
 };
 
 /* "good" is known at once, "slow" must be asked of the database, "read" has the wrong scope. */
@@ -125,6 +127,16 @@ static void *worker_new(void *app)
 	return malloc(1);
 }
 
+/* The longest that a request has waited for a thread. */
+static _Atomic int64_t longest_wait_us;
+
+static void worker_waited(void *worker, int64_t waited_us)
+{
+	ck_assert_ptr_nonnull(worker);
+	if (waited_us > longest_wait_us)
+		longest_wait_us = waited_us;
+}
+
 /* ---- fixture ---- */
 
 static struct http_server *server;
@@ -151,7 +163,8 @@ static void start(void)
 		.authenticate = authenticate,
 		.authenticate_blocking = authenticate_blocking,
 		.worker_new = worker_new,
-		.worker_free = free};
+		.worker_free = free,
+		.worker_waited = worker_waited};
 	char message[256];
 	ck_assert_msg(
 		http_start(&settings, &hooks, &server, message, sizeof message) == ERR_OK, "%s", message);
@@ -161,8 +174,7 @@ static void start(void)
 
 static void stop(void)
 {
-	if (server != NULL)
-		{
+	if (server != NULL) {
 		ck_assert(http_drain(server, clock_mono_us() + 5 * US_PER_SECOND));
 		ck_assert(http_stop(server));
 	}
@@ -193,14 +205,16 @@ static void put(int fd, const char *text)
 static int answer(int fd, char *out, size_t size)
 {
 	size_t n = 0;
-	for (;;) {
-		const ssize_t got = recv(fd, out + n, 1, 0);
-		if (got <= 0 || n + 2 >= size)
+	for (const char *end = NULL; end == NULL;) {
+		const ssize_t seen = recv(fd, out + n, size - 1 - n, MSG_PEEK);
+		if (seen <= 0)
 			return 0;
-		n += (size_t)got;
+		out[n + (size_t)seen] = '\0';
+		end = strstr(out, "\r\n\r\n");
+		const size_t take = end != NULL ? (size_t)(end + 4 - out) - n : (size_t)seen;
+		ck_assert_int_eq(recv(fd, out + n, take, 0), (ssize_t)take);
+		n += take;
 		out[n] = '\0';
-		if (n >= 4 && memcmp(out + n - 4, "\r\n\r\n", 4) == 0)
-			break;
 	}
 	const char *length = strcasestr(out, "Content-Length: ");
 	size_t body = length != NULL ? strtoul(length + 16, NULL, 10) : 0;
@@ -329,6 +343,128 @@ START_TEST(executor_full_refuses_at_once)
 	}
 	ck_assert_int_eq(through, 6);
 	ck_assert_int_eq(refused, 10);
+}
+END_TEST
+
+static int fill_threads(int fds[2])
+{
+	gate_open = false;
+	gate_waiting = 0;
+	for (int i = 0; i < 2; i++) {
+		fds[i] = dial();
+		put(fds[i], "GET /gated HTTP/1.1\r\nHost: x\r\n\r\n");
+	}
+	while (gate_waiting < 2)
+		(void)poll(NULL, 0, 1);
+	return 2;
+}
+
+/* Of 4 places bodies of events get one; what asks gets the other three. */
+START_TEST(executor_queue_keeps_room_beside_bodies_of_events)
+{
+	int fds[9];
+	char out[4096];
+	int n = fill_threads(fds), events_through = 0, reads_through = 0;
+	for (; n < 5; n++) {
+		fds[n] = dial();
+		put(fds[n], "POST /length HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+			    "Content-Length: 2\r\n\r\n[]");
+	}
+	while (metric_get(METRIC_REQUESTS_REFUSED_QUEUE) < 2)
+		(void)poll(NULL, 0, 1);
+	for (; n < 9; n++) {
+		fds[n] = dial();
+		put(fds[n], "GET /gated HTTP/1.1\r\nHost: x\r\n\r\n");
+	}
+	while (metric_get(METRIC_REQUESTS_REFUSED_QUEUE) < 3)
+		(void)poll(NULL, 0, 1);
+	gate_open = true;
+	for (int i = 0; i < 9; i++) {
+		const int status = answer(fds[i], out, sizeof out);
+		ck_assert(status == 200 || status == 503);
+		*(i >= 2 && i < 5 ? &events_through : &reads_through) += status == 200;
+		close(fds[i]);
+	}
+	ck_assert_int_eq(events_through, 1);
+	ck_assert_int_eq(reads_through, 5);
+}
+END_TEST
+
+/* There are 3 places left, but whoever took one would wait for longer still. */
+START_TEST(password_queue_takes_no_more_while_one_has_waited_long)
+{
+	int fds[2];
+	char out[4096];
+	gate_open = false;
+	gate_waiting = 0;
+	for (int i = 0; i < 2; i++) {
+		fds[i] = dial();
+		put(fds[i], "GET /password HTTP/1.1\r\nHost: x\r\n\r\n");
+		while (i == 0 && gate_waiting < 1)
+			(void)poll(NULL, 0, 1);
+	}
+	while (metric_get(METRIC_PASSWORD_QUEUE) < 1)
+		(void)poll(NULL, 0, 1);
+	const int64_t stale_us = clock_mono_us() + 2 * US_PER_SECOND;
+	while (clock_mono_us() <= stale_us)
+		(void)poll(NULL, 0, 50);
+	ck_assert_int_eq(exchange("GET /password HTTP/1.1\r\nHost: x\r\n\r\n", out, sizeof out), 503);
+	ck_assert_int_eq(metric_get(METRIC_PASSWORD_QUEUE), 1);
+	gate_open = true;
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(answer(fds[i], out, sizeof out), 200);
+		close(fds[i]);
+	}
+	ck_assert_int_eq(exchange("GET /password HTTP/1.1\r\nHost: x\r\n\r\n", out, sizeof out), 200);
+}
+END_TEST
+
+START_TEST(executor_tells_how_long_a_request_has_waited)
+{
+	int fds[3];
+	char out[4096];
+	const int n = fill_threads(fds);
+	const int64_t begin_us = clock_mono_us();
+	fds[n] = dial();
+	put(fds[n], "GET /gated HTTP/1.1\r\nHost: x\r\n\r\n");
+	while (metric_get(METRIC_EXECUTOR_QUEUE) < 1)
+		(void)poll(NULL, 0, 1);
+	const int64_t queued_us = clock_mono_us();
+	(void)poll(NULL, 0, 5);
+	const int64_t opened_us = clock_mono_us();
+	gate_open = true;
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(answer(fds[i], out, sizeof out), 200);
+		close(fds[i]);
+	}
+	ck_assert_int_ge(longest_wait_us, opened_us - queued_us);
+	ck_assert_int_le(longest_wait_us, clock_mono_us() - begin_us);
+}
+END_TEST
+
+/* By hand: 2 threads that take a quarter of 2 processors work a quarter of the time, so they rest three times
+ * as long as they work; one thread of 2: half of the time, as long as it works; one of 4 or more never. */
+static const struct {
+	int64_t worked_us;
+	unsigned threads, processors;
+	int64_t rest_us;
+} rests[] = {
+	{40000, 2, 2, 120000},
+	{40000, 1, 2, 40000},
+	{40000, 1, 1, 120000},
+	{40000, 2, 1, 280000},
+	{40000, 1, 4, 0},
+	{40000, 2, 8, 0},
+	{40000, 2, 64, 0},
+	{40000, 4, 3, 173333},	 /* 13 thirds */
+	{1000000, 2, 2, 500000}, /* whatever held it up */
+	{0, 2, 2, 0},
+};
+
+START_TEST(executor_rest_leaves_three_quarters_to_others)
+{
+	ck_assert_int_eq(executor_rest_us(rests[_i].worked_us, rests[_i].threads, rests[_i].processors),
+		rests[_i].rest_us);
 }
 END_TEST
 
@@ -515,6 +651,11 @@ int main(void)
 	tcase_add_loop_test(t, authentication_verdicts_give_their_status, 0,
 		(int)(sizeof auth_rows / sizeof auth_rows[0]));
 	tcase_add_test(t, executor_full_refuses_at_once);
+	tcase_add_test(t, executor_queue_keeps_room_beside_bodies_of_events);
+	tcase_add_test(t, password_queue_takes_no_more_while_one_has_waited_long);
+	tcase_add_test(t, executor_tells_how_long_a_request_has_waited);
+	tcase_add_loop_test(
+		t, executor_rest_leaves_three_quarters_to_others, 0, sizeof rests / sizeof rests[0]);
 	tcase_add_test(t, gzip_body_is_inflated);
 	tcase_add_test(t, gzip_body_that_is_not_gzip_is_refused);
 	tcase_add_test(t, body_over_the_limit_is_refused_before_it_is_sent);

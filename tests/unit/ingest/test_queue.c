@@ -227,6 +227,47 @@ START_TEST(take_expired_from_the_end_keeps_the_list_whole)
 }
 END_TEST
 
+START_TEST(take_expired_of_more_than_has_room_goes_on_with_the_rest)
+{
+	queue_init(&queue, 100, 1 << 20);
+	struct ingest_group *const first = make_group(1, 3, 0), *const second = make_group(2, 2, 3);
+	first->deadline_us = second->deadline_us = 10;
+	ck_assert_int_eq(queue_push(&queue, first), ERR_OK);
+	ck_assert_int_eq(queue_push(&queue, second), ERR_OK);
+	struct ingest_item *out[2];
+	ck_assert_uint_eq(queue_take_expired(&queue, 10, out, 2), 2);
+	ck_assert_uint_eq(queue_take_expired(&queue, 10, out, 2), 2);
+	ck_assert_uint_eq(queue_take_expired(&queue, 10, out, 2), 1);
+	ck_assert_uint_eq(queue_take_expired(&queue, 10, out, 2), 0);
+	drain();
+	free_group(first);
+	free_group(second);
+}
+END_TEST
+
+START_TEST(push_of_users_of_one_bucket_tells_them_apart)
+{
+	queue_init(&queue, 100, 1 << 20);
+	struct ingest_group *groups[3];
+	for (uint8_t i = 0; i < 3; i++) { /* ids that end alike */
+		groups[i] = make_group(7, 2, i * 2);
+		groups[i]->items[0]->event.user_id.bytes[0] = groups[i]->items[1]->event.user_id.bytes[0] = i;
+		groups[i]->deadline_us = i == 0 ? 10 : 20;
+		ck_assert_int_eq(queue_push(&queue, groups[i]), ERR_OK);
+	}
+	ck_assert_uint_eq(queue.users, 3);
+	struct ingest_item *out[6];
+	ck_assert_uint_eq(queue_take_expired(&queue, 10, out, 6), 2); /* the first, last in its bucket */
+	ck_assert_int_eq(out[0]->event.latency_ms + out[1]->event.latency_ms, 0 + 1);
+	ck_assert_uint_eq(queue.users, 2);
+	ck_assert_uint_eq(queue_take(&queue, out, 2), 2); /* one of each of the others */
+	ck_assert_uint_ne(out[0]->event.user_id.bytes[0], out[1]->event.user_id.bytes[0]);
+	drain();
+	for (size_t i = 0; i < 3; i++)
+		free_group(groups[i]);
+}
+END_TEST
+
 START_TEST(queue_reserve_keeps_room_until_it_is_ended)
 {
 	queue_init(&queue, 30, 1 << 20);
@@ -264,6 +305,122 @@ START_TEST(queue_reserve_keeps_bytes_too)
 }
 END_TEST
 
+/* Pushes groups of one item of the user until one is refused; how many were taken. */
+static size_t push_until_refused(uint8_t who, struct ingest_group **groups, size_t max)
+{
+	size_t n = 0;
+	for (; n < max; n++) {
+		groups[n] = make_group(who, 1, 0);
+		if (queue_push(&queue, groups[n]) != ERR_OK)
+			break;
+	}
+	ck_assert_uint_lt(n, max);
+	free_group(groups[n]);
+	return n;
+}
+
+/* 9 items make a commit. Two takings 200 ms apart that leave something: the queue stands, and one user holds
+ * at most two thirds of 9, as 1 + 5 <= 2 * (9 - 5) and not 1 + 6 <= 2 * (9 - 6). */
+START_TEST(taken_with_something_left_for_long_holds_the_queue_short)
+{
+	struct ingest_group *const flood = make_group(1, 40, 0), *more[64];
+	struct ingest_item *out[64];
+	queue_init(&queue, 100, 1 << 20);
+	queue.standing_items = 9;
+	ck_assert_int_eq(queue_push(&queue, flood), ERR_OK);
+	queue_taken(&queue, queue_take(&queue, out, 9), 1000000);
+	queue_taken(&queue, queue_take(&queue, out, 9), 1199999);
+	ck_assert(!queue.standing);
+	queue_taken(&queue, queue_take(&queue, out, 9), 1200000);
+	ck_assert(queue.standing);
+	/* 13 are still there: more than a commit, so their owner gets nothing, and somebody else what he asks
+	 * for */
+	struct ingest_group *const own = make_group(1, 1, 0), *const other = make_group(2, 30, 0);
+	ck_assert_int_eq(queue_push(&queue, own), ERR_OVERLOADED);
+	ck_assert_int_eq(queue_push(&queue, other), ERR_OK);
+	drain();
+	queue_taken(&queue, 9, 1300000);
+	ck_assert(queue.standing);
+	const size_t n = push_until_refused(1, more, 64);
+	ck_assert_uint_eq(n, 6);
+	drain();
+	for (size_t i = 0; i < n; i++)
+		free_group(more[i]);
+	free_group(own);
+	free_group(other);
+	free_group(flood);
+}
+END_TEST
+
+/* A taking of half a commit says that what comes is stored again: the whole queue is there. */
+START_TEST(taken_little_from_a_standing_queue_ends_it)
+{
+	struct ingest_group *more[128];
+	queue_init(&queue, 90, 1 << 20);
+	queue.standing_items = 8;
+	queue.standing = true;
+	queue.left_over_us = 1000000;
+	queue_taken(&queue, 5, 1500000);
+	ck_assert(queue.standing);
+	queue_taken(&queue, 4, 1600000);
+	ck_assert(!queue.standing);
+	/* alone in a queue of 90: two thirds of it */
+	const size_t n = push_until_refused(1, more, 128);
+	ck_assert_uint_eq(n, 60);
+	/* and it takes another fifth of a second of leaving something until it stands again */
+	queue_taken(&queue, 8, 1700000);
+	queue_taken(&queue, 8, 1899999);
+	ck_assert(!queue.standing);
+	queue_taken(&queue, 8, 1900000);
+	ck_assert(queue.standing);
+	drain();
+	for (size_t i = 0; i < n; i++)
+		free_group(more[i]);
+}
+END_TEST
+
+/* After a stall a long queue is emptied within a fifth of a second: nobody is refused for that. */
+START_TEST(taken_to_the_end_in_between_does_not_make_it_stand)
+{
+	struct ingest_item *out[64];
+	queue_init(&queue, 100, 1 << 20);
+	queue.standing_items = 9;
+	struct ingest_group *const first = make_group(1, 20, 0), *const second = make_group(1, 20, 0);
+	ck_assert_int_eq(queue_push(&queue, first), ERR_OK);
+	queue_taken(&queue, queue_take(&queue, out, 9), 1000000);
+	queue_taken(&queue, queue_take(&queue, out, 11), 1100000);
+	ck_assert_int_eq(queue_push(&queue, second), ERR_OK);
+	queue_taken(&queue, queue_take(&queue, out, 9), 1300000);
+	ck_assert(!queue.standing);
+	drain();
+	free_group(first);
+	free_group(second);
+}
+END_TEST
+
+/* What had room before it was made is not thrown away when it is ready. */
+START_TEST(push_of_what_was_reserved_is_taken_while_the_queue_stands)
+{
+	struct ingest_reservation room;
+	queue_init(&queue, 100, 1 << 20);
+	queue.standing_items = 9;
+	queue.standing = true;
+	const struct uuid who = user(1);
+	struct ingest_group *const large = make_group(1, 30, 0), *const small = make_group(1, 1, 0);
+	ck_assert_int_eq(queue_reserve(&queue, &who, 30, 1000, &room), ERR_OK);
+	struct ingest_reservation second;
+	ck_assert_int_eq(queue_reserve(&queue, &who, 1, 10, &second), ERR_OVERLOADED);
+	queue_unreserve(&queue, &room);
+	ck_assert_int_eq(queue_push(&queue, small), ERR_OK);
+	ck_assert_int_eq(queue_push(&queue, large), ERR_OVERLOADED);
+	large->reservation = &room;
+	ck_assert_int_eq(queue_push(&queue, large), ERR_OK);
+	drain();
+	free_group(large);
+	free_group(small);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("ingest queue");
@@ -276,8 +433,14 @@ int main(void)
 	tcase_add_test(t, push_beyond_the_share_leaves_room_for_others);
 	tcase_add_test(t, take_expired_takes_only_what_is_due);
 	tcase_add_test(t, take_expired_from_the_end_keeps_the_list_whole);
+	tcase_add_test(t, take_expired_of_more_than_has_room_goes_on_with_the_rest);
+	tcase_add_test(t, push_of_users_of_one_bucket_tells_them_apart);
 	tcase_add_test(t, queue_reserve_keeps_room_until_it_is_ended);
 	tcase_add_test(t, queue_reserve_keeps_bytes_too);
+	tcase_add_test(t, taken_with_something_left_for_long_holds_the_queue_short);
+	tcase_add_test(t, taken_little_from_a_standing_queue_ends_it);
+	tcase_add_test(t, taken_to_the_end_in_between_does_not_make_it_stand);
+	tcase_add_test(t, push_of_what_was_reserved_is_taken_while_the_queue_stands);
 	suite_add_tcase(suite, t);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -2,6 +2,8 @@
 
 #include "ingest_fixture.h"
 
+#include "llmlab/db/accounts.h"
+
 START_TEST(submit_one_event_is_stored_with_its_rollup)
 {
 	const struct uuid user = new_user();
@@ -312,6 +314,43 @@ START_TEST(submit_for_a_deleted_user_is_user_gone_and_others_are_stored)
 }
 END_TEST
 
+/* Requests that were in flight when a large account was deleted, while it is removed piece by piece: what of
+ * them is stored goes with the rest, and once the account is gone nothing is. */
+START_TEST(submit_while_the_account_is_being_removed_leaves_nothing_of_it)
+{
+	const struct uuid user = new_user();
+	size_t stored = 0, refused = 0;
+	bool more = true;
+	struct test_group *first = group_of(plain_event(&user, "2026-03-01T00:00:00Z"), 50, NULL);
+	expect_all(first, INGEST_STORED);
+	free_group(first);
+	number_of_user("mark", "UPDATE users SET deleted_at = now() WHERE id = $1 RETURNING 1", &user);
+	for (int round = 0; refused == 0; round++) {
+		ck_assert_int_lt(round, 100);
+		struct test_group *late = group_of(
+			plain_event(&user, round % 2 == 0 ? "2026-03-01T00:00:00Z" : "2026-04-01T00:00:00Z"),
+			3, arena_printf(&arena, "late-%d-", round));
+		submit(late);
+		/* meanwhile; from the tenth round on an account of so few rows is removed as a whole */
+		ck_assert_int_eq(accounts_purge(conn, round < 10 ? 0 : 1000, &more), ERR_OK);
+		wait_group(late);
+		stored += count_outcomes(late, INGEST_STORED);
+		refused += count_outcomes(late, INGEST_USER_GONE);
+		ck_assert_uint_eq(stored + refused, 3 * ((size_t)round + 1));
+		free_group(late);
+	}
+	ck_assert_uint_gt(stored, 0);
+	ck_assert_int_eq(events_of(&user), 0);
+	ck_assert_int_eq(
+		number_of_user("keys_left", "SELECT count(*) FROM event_keys WHERE user_id = $1", &user), 0);
+	ck_assert_int_eq(
+		number_of_user("sets_left", "SELECT count(*) FROM usage_sets WHERE user_id = $1", &user), 0);
+	ck_assert_int_eq(
+		number_of_user("sums_left", "SELECT count(*) FROM usage_set_day WHERE user_id = $1", &user),
+		0);
+}
+END_TEST
+
 START_TEST(submit_after_the_partition_was_dropped_makes_it_again)
 {
 	const struct uuid user = new_user();
@@ -319,7 +358,8 @@ START_TEST(submit_after_the_partition_was_dropped_makes_it_again)
 	expect_all(a, INGEST_STORED);
 	execute("drop_partition", "DROP TABLE events_2020_06");
 	static const char *const tables[] = {"usage_model_15m", "usage_model_day", "usage_hour",
-		"usage_set_model_15m", "usage_set_model_day", "usage_set_day"};
+		"usage_set_model_15m", "usage_set_model_day", "usage_set_day", "usage_day",
+		"usage_model_week", "usage_set_week"};
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		execute(tables[i], arena_printf(&arena,
 					   "DELETE FROM %s WHERE bucket < '2020-07-01Z' AND bucket >= "
@@ -404,6 +444,60 @@ START_TEST(submit_when_the_queue_is_full_is_overloaded)
 }
 END_TEST
 
+START_TEST(submit_of_more_than_the_queue_may_hold_is_too_large_whenever)
+{
+	struct ingest_settings s = test_settings;
+	s.max_queued_items = 30;
+	restart_ingest(&s);
+	const struct uuid user = new_user();
+	struct test_group *const huge = group_of(plain_event(&user, "2026-03-01T00:00:00Z"), 31, NULL);
+	struct ingest_reservation r = {0};
+	ck_assert_int_eq(ingest_submit(ingest, &huge->group), ERR_TOO_LARGE);
+	ck_assert_int_eq(ingest_reserve(ingest, &user, 31, 1, &r), ERR_TOO_LARGE);
+	ck_assert_int_eq(huge->done, 0);
+	ck_assert_int_eq(events_of(&user), 0);
+	free_group(huge);
+}
+END_TEST
+
+START_TEST(reserved_room_is_the_batchs_until_it_is_submitted_or_given_back)
+{
+	struct ingest_settings s = test_settings;
+	s.max_queued_items = 30;
+	restart_ingest(&s);
+	const struct uuid user = new_user();
+	struct test_group *const kept = group_of(plain_event(&user, "2026-03-01T00:00:00Z"), 20, NULL);
+	struct ingest_reservation r = {0}, again = {0};
+	ck_assert_int_eq(ingest_reserve(ingest, &user, 20, 1, &r), ERR_OK);
+	ck_assert_int_eq(ingest_reserve(ingest, &user, 20, 1, &again), ERR_OVERLOADED);
+	ingest_unreserve(ingest, &r);
+	ck_assert_int_eq(ingest_reserve(ingest, &user, 20, 1, &r), ERR_OK);
+	kept->group.reservation = &r;
+	expect_all(kept, INGEST_STORED);
+	ck_assert_int_eq(ingest_reserve(ingest, &user, 20, 1, &again), ERR_OK);
+	ingest_unreserve(ingest, &again);
+	free_group(kept);
+}
+END_TEST
+
+START_TEST(retry_after_of_much_that_is_queued_is_half_a_minute_at_most)
+{
+	const struct uuid user = new_user();
+	const struct event e = plain_event(&user, "2026-03-01T00:00:00Z");
+	struct test_group *const first = group_of(e, 1, NULL), *const fill = group_of(e, 4000, NULL);
+	hold_writer();
+	submit(first);
+	await_held_writer();
+	submit(fill);
+	ck_assert_int_eq(ingest_retry_after(ingest), 30); /* 4000 at 100 a second */
+	let_writer_go();
+	wait_group(first);
+	wait_group(fill);
+	free_group(first);
+	free_group(fill);
+}
+END_TEST
+
 START_TEST(submit_with_a_passed_deadline_is_unavailable)
 {
 	const struct uuid user = new_user();
@@ -482,6 +576,8 @@ START_TEST(submit_while_stopping_is_draining)
 		queued++;
 	}
 	ck_assert_int_eq(e, ERR_DRAINING);
+	struct ingest_reservation none = {0};
+	ck_assert_int_eq(ingest_reserve(stopping, &user, 1, 1, &none), ERR_DRAINING);
 	let_writer_go();
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(events_of(&user), 1 + (int64_t)queued);
@@ -509,9 +605,13 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, submit_a_bad_row_is_refused_alone);
 	tcase_add_test(t, submit_repeat_of_a_refused_event_is_refused_and_another_is_stored);
 	tcase_add_test(t, submit_for_a_deleted_user_is_user_gone_and_others_are_stored);
+	tcase_add_test(t, submit_while_the_account_is_being_removed_leaves_nothing_of_it);
 	tcase_add_test(t, submit_after_the_partition_was_dropped_makes_it_again);
 	tcase_add_test(t, submit_beyond_what_a_sum_can_hold_is_refused_alone);
 	tcase_add_test(t, submit_when_the_queue_is_full_is_overloaded);
+	tcase_add_test(t, submit_of_more_than_the_queue_may_hold_is_too_large_whenever);
+	tcase_add_test(t, reserved_room_is_the_batchs_until_it_is_submitted_or_given_back);
+	tcase_add_test(t, retry_after_of_much_that_is_queued_is_half_a_minute_at_most);
 	tcase_add_test(t, submit_with_a_passed_deadline_is_unavailable);
 	tcase_add_test(t, stop_with_time_left_stores_what_is_queued);
 	tcase_add_test(t, stop_without_time_left_answers_all);

@@ -32,7 +32,8 @@ static enum err put(const struct uuid *id, int64_t revision, const char *first, 
 {
 	const char *const bodies[] = {first, second};
 	const size_t n = first == NULL ? 0 : second == NULL ? 1 : 2;
-	return own_prices_put(id, revision, bodies, n, &problem);
+	/* As if all readings had begun before anything was put: revisions alone decide. */
+	return own_prices_put(0, id, revision, bodies, n, &problem);
 }
 
 /* How many the user has, by the newest set. */
@@ -127,6 +128,63 @@ START_TEST(own_prices_load_end_drops_whom_the_load_did_not_name)
 }
 END_TEST
 
+/* A database that was set back counts revisions from a lower one, and gives the same numbers to other prices. */
+START_TEST(own_prices_put_of_a_later_reading_wins_whatever_its_revision)
+{
+	const char *const cheap[] = {CHEAP}, *const dear[] = {DEAR};
+	const struct own_prices *own;
+	const struct price_record *in_force[OWN_PRICES_PER_USER_MAX];
+	ck_assert_int_eq(put(&user, 9, CHEAP, CHEAP), ERR_OK);
+	const uint64_t earlier = own_prices_load_begin();
+	const uint64_t later = own_prices_load_begin();
+	ck_assert_int_eq(own_prices_put(later, &user, 5, cheap, 1, &problem), ERR_OK);
+	ck_assert_uint_eq(count(&user), 1);
+	/* of readings at the same time the higher revision is the newer one */
+	ck_assert_int_eq(own_prices_put(earlier, &user, 4, cheap, 0, &problem), ERR_OK);
+	ck_assert_uint_eq(count(&user), 1);
+	/* the same number, another price */
+	ck_assert_int_eq(own_prices_put(own_prices_load_begin(), &user, 5, dear, 1, &problem), ERR_OK);
+	ck_assert_int_eq(own_prices_acquire(&user, &own), ERR_OK);
+	ck_assert_uint_eq(own_prices_at(own, JANUARY_US - 1, in_force), 0);
+	own_prices_release(own);
+}
+END_TEST
+
+START_TEST(own_prices_put_of_the_same_in_a_later_reading_is_no_change)
+{
+	const char *const cheap[] = {CHEAP};
+	struct uuid users[4];
+	bool all;
+	ck_assert_int_eq(put(&user, 3, CHEAP, NULL), ERR_OK);
+	own_prices_take_changed(users, 4, &all);
+	const uint64_t load = own_prices_load_begin();
+	ck_assert_int_eq(own_prices_put(load, &user, 3, cheap, 1, &problem), ERR_OK);
+	own_prices_load_end(load);
+	ck_assert_uint_eq(count(&user), 1);
+	ck_assert_uint_eq(own_prices_take_changed(users, 4, &all), 0);
+	ck_assert(!all);
+}
+END_TEST
+
+START_TEST(own_prices_forget_makes_all_unknown_until_the_next_load)
+{
+	const char *const cheap[] = {CHEAP};
+	const struct own_prices *own;
+	struct uuid users[4];
+	bool all;
+	ck_assert_int_eq(put(&user, 3, CHEAP, NULL), ERR_OK);
+	own_prices_take_changed(users, 4, &all);
+	own_prices_forget();
+	ck_assert_int_eq(own_prices_acquire(&user, &own), ERR_UNAVAILABLE);
+	const uint64_t load = own_prices_load_begin();
+	ck_assert_int_eq(own_prices_put(load, &user, 1, cheap, 1, &problem), ERR_OK);
+	own_prices_load_end(load);
+	ck_assert_uint_eq(count(&user), 1);
+	own_prices_take_changed(users, 4, &all);
+	ck_assert(all);
+}
+END_TEST
+
 START_TEST(own_prices_put_of_what_cannot_be_read_stops_this_user_only)
 {
 	const struct own_prices *own;
@@ -170,6 +228,9 @@ int main(void)
 	tcase_add_test(t, own_prices_reader_keeps_the_set_it_began_with);
 	tcase_add_test(t, own_prices_at_gives_those_in_force_at_the_instant);
 	tcase_add_test(t, own_prices_load_end_drops_whom_the_load_did_not_name);
+	tcase_add_test(t, own_prices_put_of_a_later_reading_wins_whatever_its_revision);
+	tcase_add_test(t, own_prices_put_of_the_same_in_a_later_reading_is_no_change);
+	tcase_add_test(t, own_prices_forget_makes_all_unknown_until_the_next_load);
 	tcase_add_test(t, own_prices_put_of_what_cannot_be_read_stops_this_user_only);
 	tcase_add_test(t, own_prices_take_changed_names_each_user_once_told);
 	suite_add_tcase(s, t);

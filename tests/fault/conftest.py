@@ -1,6 +1,0 @@
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-
-from fixtures import *  # noqa: E402,F401,F403 (pytest finds fixtures by name)
