@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # tests/fuzz/run.sh [SECONDS] [TARGET...]: builds the fuzz targets with libFuzzer and runs each for so long (600 s), as many
-# at once as there are processors. What is found is written to build/fuzz/found/; new inputs stay in build/fuzz/corpus/. Ends with "N passed, N failed".
+# at once as there are processors; FUZZ_SEED=1 takes the same course each time. What is found is written to build/fuzz/found/; new inputs stay in build/fuzz/corpus/. Ends with "N passed, N failed".
 # tests/fuzz/run.sh --merge puts the inputs that cover something new into tests/fuzz/corpus/, smallest first.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -36,7 +36,7 @@ merge() {
 
 run() {
 	mkdir -p "build/fuzz/corpus/$1"
-	"build/fuzz/tests/fuzz/fuzz_$1" -max_total_time="$seconds" -timeout=30 -rss_limit_mb=2048 \
+	"build/fuzz/tests/fuzz/fuzz_$1" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=30 -rss_limit_mb=2048 \
 		-dict="$(dictionary "$1")" -artifact_prefix="build/fuzz/found/$1-" -print_final_stats=1 \
 		"build/fuzz/corpus/$1" "tests/fuzz/corpus/$1" >"build/log/fuzz-$1.log" 2>&1
 }
