@@ -103,7 +103,7 @@ def test_base_backup_and_log_bring_back_every_acknowledged_event(postgres_of_its
     archive.mkdir(mode=0o700)
     if postgres.owner:
         shutil.chown(archive, postgres.owner["user"], postgres.owner["group"])
-    postgres.options += ["-c", "archive_mode=on", "-c", f"archive_command=cp %p {archive}/%f", "-c", "wal_level=replica"]
+    postgres.options += ["-c", "archive_mode=on", "-c", f"archive_command=cp %p {archive}/part && mv {archive}/part {archive}/%f", "-c", "wal_level=replica"]
     postgres.start()
     secret = new_secret()
     server = Server(DATABASE_URL=postgres.create("live"), SECRET_KEY=secret).start()
