@@ -423,8 +423,9 @@ START_TEST(executor_tells_how_long_a_request_has_waited)
 {
 	int fds[3];
 	char out[4096];
-	const int n = fill_threads(fds);
+	/* those that fill the threads wait, too, for a moment */
 	const int64_t begin_us = clock_mono_us();
+	const int n = fill_threads(fds);
 	fds[n] = dial();
 	put(fds[n], "GET /gated HTTP/1.1\r\nHost: x\r\n\r\n");
 	while (metric_get(METRIC_EXECUTOR_QUEUE) < 1)
