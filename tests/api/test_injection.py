@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmlab_client import PASSWORD, SECRETS, Client, dumps, loads, sign_up, unique
-from llmlab_server import Postgres, Server, new_secret, query
+from llmlab_server import PATIENT, Postgres, Server, new_secret, query
 from openapi import DOCUMENT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +127,7 @@ def postgres_here(no_process_left):
 @pytest.fixture(scope="module")
 def target(postgres_here):
     """A server under attack, its user, and the things of the paths."""
-    server = Server(DATABASE_URL=postgres_here.create("target"), SECRET_KEY=new_secret()).start()
+    server = Server(DATABASE_URL=postgres_here.create("target"), SECRET_KEY=new_secret(), **PATIENT).start()
     client = sign_up(server.port)
     client.track(**EVENT)
     server.client_, server.ids = client, {

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from llmlab_client import sign_up
-from llmlab_server import PROCESSES, Postgres, Server, end_all, new_secret
+from llmlab_server import PATIENT, PROCESSES, Postgres, Server, end_all, new_secret
 
 SHARED = []  # one running server for each database that lives as long as the session
 
@@ -26,7 +26,7 @@ def no_process_left():
 @pytest.fixture(scope="session")
 def server(no_process_left):
     """The server as the README's first command starts it: with a private PostgreSQL."""
-    one = Server().start()
+    one = Server(**PATIENT).start()
     SHARED.append(one)
     yield one
     SHARED.remove(one)
@@ -46,7 +46,7 @@ def postgres(no_process_left):
 @pytest.fixture(scope="session")
 def pair(postgres):
     """Two servers on one database."""
-    settings = {"DATABASE_URL": postgres.create("pair"), "SECRET_KEY": new_secret()}
+    settings = {"DATABASE_URL": postgres.create("pair"), "SECRET_KEY": new_secret(), **PATIENT}
     with contextlib.ExitStack() as ends:
         two = Server(**settings), Server(**settings)
         for one in two:

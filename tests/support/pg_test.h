@@ -13,10 +13,11 @@
 #include "llmlab/db/conn.h"
 #include "llmlab/db/private_pg.h"
 
-/* A real PostgreSQL for tests: private_pg in a temporary directory, one for each test program (CK_NOFORK). A
- * test program that aborts takes its PostgreSQL with it. */
+/* A real PostgreSQL for tests: private_pg in a folder of its own in TMPDIR, one for each test program. A
+ * program that aborts takes its PostgreSQL with it; a test that it has forked does not. */
 struct pg_test {
 	struct private_pg *pg;
+	pid_t owner;
 	char dir[128];
 	char url[256];
 };
@@ -63,8 +64,10 @@ static inline void pg_test_remove_tree(const char *dir)
 
 static inline void pg_test_on_death(int sig)
 {
-	pg_test_signal_all(pg_test.dir, SIGKILL);
-	pg_test_remove_tree(pg_test.dir);
+	if (getpid() == pg_test.owner) {
+		pg_test_signal_all(pg_test.dir, SIGKILL);
+		pg_test_remove_tree(pg_test.dir);
+	}
 	signal(sig, SIG_DFL);
 	raise(sig);
 }
@@ -72,7 +75,8 @@ static inline void pg_test_on_death(int sig)
 /* A new directory that another user may pass through. */
 static inline void pg_test_make_dir(char *dir, size_t size)
 {
-	snprintf(dir, size, "/tmp/llmlab_test_XXXXXX");
+	const char *const tmp = getenv("TMPDIR");
+	snprintf(dir, size, "%s/llmlab_test_XXXXXX", tmp ? tmp : "/tmp");
 	if (!mkdtemp(dir) || chmod(dir, 0711) != 0) {
 		perror("mkdtemp");
 		exit(1);
@@ -83,6 +87,7 @@ static inline void pg_test_start(void)
 {
 	char message[512];
 	pg_test_make_dir(pg_test.dir, sizeof pg_test.dir);
+	pg_test.owner = getpid();
 	const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS, SIGTERM, SIGINT, SIGALRM};
 	for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++)
 		signal(fatal[i], pg_test_on_death);

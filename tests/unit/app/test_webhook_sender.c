@@ -1,11 +1,10 @@
-/* DNS rebinding: a name that is looked up is looked up once for an attempt, what came back is checked and connected to, and a name
- * that changes its mind in between changes nothing. And a database that hangs while a receiver answers. With a real PostgreSQL and a
- * listener on this machine. */
+/* DNS rebinding: a name that is looked up is looked up once for an attempt, what came back is checked and
+ * connected to, and a name that changes its mind in between changes nothing. And a database that hangs while
+ * a receiver answers. With a real PostgreSQL and a listener on this machine. */
 #include "llmlab/app/webhook_sender.h"
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include "../../support/pg_test.h"
 #include "../db/store_fixture.h"
 #include "llmlab/base/metrics.h"
 #include "llmlab/db/webhooks.h"
@@ -52,11 +51,18 @@ static void run_begin(struct run *run)
 	run->hook_id = uuid_v7(clock_now_us() / US_PER_MS);
 	ck_assert_int_eq(seal_keys_new(SECRET, NULL, &run->keys), ERR_OK);
 	seal_text(run->keys, &run->user_id, &run->hook_id, "whsec_test", sealed);
-	struct webhook w = {
-		.id = run->hook_id, .url = url, .events = events, .n_events = 1, .format = "json", .active = true};
+	struct webhook w = {.id = run->hook_id,
+		.url = url,
+		.events = events,
+		.n_events = 1,
+		.format = "json",
+		.active = true};
 	ck_assert_int_eq(webhooks_insert(conn, &run->user_id, &w, sealed, &arena), ERR_OK);
-	const struct webhook_sender_settings settings = {
-		.api = &run->api, .keys = run->keys, .allow_private = true, .retry_us = 1000, .lookup = lookup};
+	const struct webhook_sender_settings settings = {.api = &run->api,
+		.keys = run->keys,
+		.allow_private = true,
+		.retry_us = 1000,
+		.lookup = lookup};
 	ck_assert_int_eq(webhook_sender_start(&settings, &run->sender), ERR_OK);
 }
 
@@ -70,13 +76,16 @@ static void run_end(struct run *run)
 /* The newest delivery once it is finished; requests that come are answered meanwhile. */
 static struct webhook_delivery deliver(const struct run *run)
 {
-	ck_assert_int_eq(webhooks_enqueue(conn, &run->user_id, "model.unpriced", "{\"message\":\"m\"}", &arena), ERR_OK);
+	ck_assert_int_eq(
+		webhooks_enqueue(conn, &run->user_id, "model.unpriced", "{\"message\":\"m\"}", &arena),
+		ERR_OK);
 	const int64_t deadline_us = clock_mono_us() + 30 * US_PER_SECOND;
 	while (clock_mono_us() < deadline_us) {
 		struct webhook_delivery *rows;
 		size_t n = 0;
-		ck_assert_int_eq(
-			webhook_deliveries_list(conn, &run->user_id, &run->hook_id, NULL, 1, &arena, &rows, &n), ERR_OK);
+		ck_assert_int_eq(webhook_deliveries_list(
+					 conn, &run->user_id, &run->hook_id, NULL, 1, &arena, &rows, &n),
+			ERR_OK);
 		if (n == 1 && rows[0].finished_us != 0)
 			return rows[0];
 		if (listener_step(&here))
@@ -140,29 +149,33 @@ static bool hung_up(const struct listener *l)
 	return poll(&fd, 1, 0) > 0;
 }
 
-/* The sender has asked a frozen database in vain when the answer comes, and takes it all the same: the attempt succeeds, and is noted
- * when the database is back. A second attempt would deliver twice. */
+/* The sender has asked a frozen database in vain when the answer comes, and takes it all the same: the
+ * attempt succeeds, and is noted when the database is back. A second attempt would deliver twice. */
 START_TEST(webhook_sender_takes_an_answer_while_the_database_hangs)
 {
 	struct run run;
 	answers[0] = "127.0.0.1";
 	answers[1] = "127.0.0.1";
 	run_begin(&run);
-	ck_assert_int_eq(webhooks_enqueue(conn, &run.user_id, "model.unpriced", "{\"message\":\"m\"}", &arena), ERR_OK);
+	ck_assert_int_eq(
+		webhooks_enqueue(conn, &run.user_id, "model.unpriced", "{\"message\":\"m\"}", &arena),
+		ERR_OK);
 	WAIT_FOR(listener_step(&here));
 	const int64_t errors = metric_get(METRIC_DB_ERRORS);
-	ck_assert_int_gt(pg_test_signal_all(fixture_dir, SIGSTOP), 3);
+	ck_assert_int_gt(pg_test_signal_all(pg_test.dir, SIGSTOP), 3);
 	WAIT_FOR(metric_get(METRIC_DB_ERRORS) > errors);
 	ck_assert_int_eq((int)send(here.client, OK, strlen(OK), MSG_NOSIGNAL), (int)strlen(OK));
 	WAIT_FOR(hung_up(&here));
-	ck_assert_int_gt(pg_test_signal_all(fixture_dir, SIGCONT), 3);
+	ck_assert_int_gt(pg_test_signal_all(pg_test.dir, SIGCONT), 3);
 	const int64_t until_us = clock_mono_us() + 30 * US_PER_SECOND;
 	struct webhook_delivery *rows;
 	size_t n = 0;
 	do {
 		ck_assert_msg(clock_mono_us() < until_us, "no end of the delivery");
 		ck_assert_int_ge(poll(NULL, 0, 2), 0);
-		ck_assert_int_eq(webhook_deliveries_list(conn, &run.user_id, &run.hook_id, NULL, 1, &arena, &rows, &n), ERR_OK);
+		ck_assert_int_eq(
+			webhook_deliveries_list(conn, &run.user_id, &run.hook_id, NULL, 1, &arena, &rows, &n),
+			ERR_OK);
 		ck_assert_uint_eq(n, 1);
 	} while (rows[0].finished_us == 0);
 	ck_assert_str_eq(rows[0].status, "delivered");

@@ -12,28 +12,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../support/pg_test.h"
 #include "llmlab/base/calendar.h"
 #include "llmlab/base/clock.h"
 #include "llmlab/db/conn.h"
 #include "llmlab/db/migrate.h"
-#include "llmlab/db/private_pg.h"
 #include "llmlab/db/users.h"
 
-static struct private_pg *fixture_pg;
-static char fixture_dir[] = "/tmp/llmlab-store-XXXXXX";
 static struct db_settings fixture_settings;
 static struct db_conn *conn; /* of the running test */
 static struct arena arena;   /* of the running test */
 
 static inline void fixture_start(void)
 {
-	char message[512] = "";
-	ck_assert_ptr_nonnull(mkdtemp(fixture_dir));
-	ck_assert_int_eq(chmod(fixture_dir, 0755), 0);
-	ck_assert_msg(private_pg_start(fixture_dir, &fixture_pg, message, sizeof(message)) == ERR_OK, "%s",
-		message);
+	pg_test_start();
 	fixture_settings = (struct db_settings){
-		.url = private_pg_url(fixture_pg),
+		.url = pg_test.url,
 		.statement_us = 20 * US_PER_SECOND,
 		.connect_us = 5 * US_PER_SECOND,
 		.application_name = "store-test",
@@ -47,10 +41,7 @@ static inline void fixture_start(void)
 
 static inline void fixture_stop(void)
 {
-	private_pg_stop(fixture_pg);
-	char command[128];
-	snprintf(command, sizeof(command), "rm -rf '%s'", fixture_dir);
-	ck_assert_int_eq(system(command), 0);
+	pg_test_stop();
 }
 
 static inline void test_begin(void)

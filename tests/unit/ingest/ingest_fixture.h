@@ -17,18 +17,16 @@
 
 #include "llmlab/base/calendar.h"
 #include "llmlab/base/clock.h"
+#include "../../support/pg_test.h"
 #include "llmlab/base/metrics.h"
 #include "llmlab/db/conn.h"
 #include "llmlab/db/events.h"
 #include "llmlab/db/migrate.h"
-#include "llmlab/db/private_pg.h"
 #include "llmlab/ingest/ingest.h"
 #include "llmlab/providers/catalogue_load.h"
 
 #define WRITER_NAME "ingest-test-writer"
 
-static struct private_pg *fixture_pg;
-static char fixture_dir[] = "/tmp/llmlab-ingest-XXXXXX";
 static struct db_settings fixture_settings; /* of the test's own connection */
 static struct db_conn *conn;		    /* of the running test */
 static struct arena arena;		    /* of the running test */
@@ -44,7 +42,6 @@ static const struct ingest_settings test_settings = {
 
 static inline void fixture_start(void)
 {
-	char message[512] = "";
 	struct problem problem;
 	struct catalogue *catalogue = NULL;
 	arena_init(&arena, 1 << 20);
@@ -52,12 +49,9 @@ static inline void fixture_start(void)
 	ck_assert_int_eq(catalogue_load(NULL, &catalogue, &problem), ERR_OK);
 	catalogue_publish(catalogue);
 	arena_release(&arena);
-	ck_assert_ptr_nonnull(mkdtemp(fixture_dir));
-	ck_assert_int_eq(chmod(fixture_dir, 0755), 0);
-	ck_assert_msg(private_pg_start(fixture_dir, &fixture_pg, message, sizeof(message)) == ERR_OK, "%s",
-		message);
+	pg_test_start();
 	fixture_settings = (struct db_settings){
-		.url = private_pg_url(fixture_pg),
+		.url = pg_test.url,
 		.statement_us = 30 * US_PER_SECOND,
 		.connect_us = 5 * US_PER_SECOND,
 		.application_name = "ingest-test",
@@ -71,10 +65,7 @@ static inline void fixture_start(void)
 
 static inline void fixture_stop(void)
 {
-	private_pg_stop(fixture_pg);
-	char command[128];
-	snprintf(command, sizeof(command), "rm -rf '%s'", fixture_dir);
-	ck_assert_int_eq(system(command), 0);
+	pg_test_stop();
 	catalogue_shutdown();
 }
 

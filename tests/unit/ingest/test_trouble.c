@@ -128,8 +128,8 @@ END_TEST
 
 static pid_t postmaster_pid(void)
 {
-	char path[128];
-	snprintf(path, sizeof(path), "%s/postgres/postmaster.pid", fixture_dir);
+	char path[256];
+	snprintf(path, sizeof(path), "%s/postgres/postmaster.pid", pg_test.dir);
 	FILE *f = fopen(path, "r");
 	ck_assert_ptr_nonnull(f);
 	int pid = 0;
