@@ -81,7 +81,7 @@ static enum err read_rows(struct series_set *set, struct db_conn *db, const stru
 	const struct usage_group *groups, size_t n_groups, size_t first_day, struct rows *ret)
 {
 	const struct usage_breakdown b = {
-		.groups = groups, .n_groups = n_groups, .limit = ANOMALY_SERIES_MAX};
+		.groups = groups, .n_groups = n_groups, .limit = ANOMALY_SERIES_MAX, .only_cost = true};
 	struct rows r;
 	const enum err e = costs_breakdown(db, user_id, &b, set->starts + first_day,
 		set->n_days - first_day + 1, set->arena, &r.rows, &r.n);

@@ -84,7 +84,7 @@ static enum err read_days(
 		return ERR_NO_MEMORY;
 	for (size_t i = 0; i <= n; i++)
 		starts[i] = tz_day_start(tz, first + (int32_t)i);
-	const enum err e = n > 0 ? costs_series(c, &u->id, NULL, starts, n + 1, sums) : ERR_OK;
+	const enum err e = n > 0 ? costs_series_cost(c, &u->id, starts, n + 1, sums) : ERR_OK;
 	for (size_t i = 0; e == ERR_OK && i < n; i++)
 		days[i] = money_as_double(sums[i].cost);
 	*ret = days;

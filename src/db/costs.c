@@ -34,9 +34,15 @@
 static const enum cut_level TOTAL_LEVELS[] = {CUT_DAY, CUT_HOUR, CUT_QUARTER};
 #define N_TOTAL_LEVELS (sizeof(TOTAL_LEVELS) / sizeof(TOTAL_LEVELS[0]))
 /* By the first level that is read. */
-static const struct db_stmt TOTAL[2][2][2] = {
-	STATEMENTS("costs_total", TOTAL_OF, TOTAL_FROM_DAY, TOTAL_EVENTS),
+typedef const struct db_stmt total_statements[2][2][2];
+static total_statements TOTAL = {STATEMENTS("costs_total", TOTAL_OF, TOTAL_FROM_DAY, TOTAL_EVENTS),
 	STATEMENTS("costs_total_hours", TOTAL_OF, TOTAL_FROM_HOUR, TOTAL_EVENTS)};
+#undef ADD_UP
+#define ADD_UP ADD_UP_COST
+static total_statements TOTAL_COST = {STATEMENTS("costs_total_cost", TOTAL_OF, TOTAL_FROM_DAY, TOTAL_EVENTS),
+	STATEMENTS("costs_total_cost_hours", TOTAL_OF, TOTAL_FROM_HOUR, TOTAL_EVENTS)};
+#undef ADD_UP
+#define ADD_UP ADD_UP_ALL
 
 /* By model. $1 user; $2 to $9 the cut; $10, $11, $12 provider, model and project or NULL; $13 whether rows
  * are by model or only by interval. */
@@ -105,8 +111,8 @@ enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_PROVIDER = COLUMN_SUMS + N_SUMS, COL
 
 /* ---- in all ---- */
 
-static enum err run_total(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
-	size_t n_starts, struct arena *arena, PGresult **ret)
+static enum err run_total(struct db_conn *c, total_statements *statements, const struct uuid *user_id,
+	const int64_t *starts_us, size_t n_starts, struct arena *arena, PGresult **ret)
 {
 	const size_t first =
 		cut_first_level(starts_us, n_starts, TOTAL_LEVELS, sizeof(TOTAL) / sizeof(TOTAL[0]));
@@ -117,7 +123,7 @@ static enum err run_total(struct db_conn *c, const struct uuid *user_id, const i
 	db_params_init(&p, arena);
 	db_param_uuid(&p, user_id);
 	param_cut(&p, &cut);
-	return db_run(c, STATEMENT(TOTAL[first], &cut), &p, ret);
+	return db_run(c, STATEMENT((*statements)[first], &cut), &p, ret);
 }
 
 /* By provider and model, or only by interval. */
@@ -153,14 +159,10 @@ static enum err series_of_sets(struct db_conn *c, const struct uuid *user_id, co
 	return e;
 }
 
-/* out is zeroed. */
-static enum err series_of_levels(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *f,
-	const int64_t *starts_us, size_t n_starts, struct arena *arena, struct usage_sums *out)
+/* Rows by interval alone. out is zeroed. */
+static enum err read_series(const PGresult *r, size_t n_starts, struct usage_sums *out)
 {
-	const bool any = !f->provider && !f->model && !f->project;
-	PGresult *r SCOPE_RESULT = NULL;
-	enum err e = any ? run_total(c, user_id, starts_us, n_starts, arena, &r)
-			 : run_models(c, user_id, f, false, starts_us, n_starts, arena, &r);
+	enum err e = ERR_OK;
 	for (int row = 0; e == ERR_OK && row < db_rows(r); row++) {
 		const int64_t i = db_i64(r, row, COLUMN_INTERVAL);
 		CHECK(i >= 0 && (size_t)i < n_starts - 1);
@@ -169,10 +171,22 @@ static enum err series_of_levels(struct db_conn *c, const struct uuid *user_id, 
 	return e;
 }
 
-enum err costs_series(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *filter,
-	const int64_t *starts_us, size_t n_starts, struct usage_sums *out)
+/* out is zeroed. */
+static enum err series_of_levels(struct db_conn *c, total_statements *total, const struct uuid *user_id,
+	const struct usage_filter *f, const int64_t *starts_us, size_t n_starts, struct arena *arena,
+	struct usage_sums *out)
 {
-	const struct usage_filter *const f = filter ? filter : &usage_filter_any;
+	const bool any = !f->provider && !f->model && !f->project;
+	PGresult *r SCOPE_RESULT = NULL;
+	const enum err e = any ? run_total(c, total, user_id, starts_us, n_starts, arena, &r)
+			       : run_models(c, user_id, f, false, starts_us, n_starts, arena, &r);
+	return e == ERR_OK ? read_series(r, n_starts, out) : e;
+}
+
+/* `total` are the statements for a filter that lets everything through. */
+static enum err series(struct db_conn *c, total_statements *total, const struct uuid *user_id,
+	const struct usage_filter *f, const int64_t *starts_us, size_t n_starts, struct usage_sums *out)
+{
 	enum err e = costs_check_starts(starts_us, n_starts);
 	if (e != ERR_OK)
 		return e;
@@ -181,11 +195,24 @@ enum err costs_series(struct db_conn *c, const struct uuid *user_id, const struc
 	struct usage_sums *const sums = arena_array(&arena, n_starts - 1, sizeof(*sums));
 	if (!sums)
 		return ERR_NO_MEMORY;
-	e = usage_filter_needs_sets(f) ? series_of_sets(c, user_id, f, starts_us, n_starts, &arena, sums)
-				       : series_of_levels(c, user_id, f, starts_us, n_starts, &arena, sums);
+	e = usage_filter_needs_sets(f)
+		    ? series_of_sets(c, user_id, f, starts_us, n_starts, &arena, sums)
+		    : series_of_levels(c, total, user_id, f, starts_us, n_starts, &arena, sums);
 	if (e == ERR_OK)
 		memcpy(out, sums, (n_starts - 1) * sizeof(*out));
 	return e;
+}
+
+enum err costs_series(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *filter,
+	const int64_t *starts_us, size_t n_starts, struct usage_sums *out)
+{
+	return series(c, &TOTAL, user_id, filter ? filter : &usage_filter_any, starts_us, n_starts, out);
+}
+
+enum err costs_series_cost(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
+	size_t n_starts, struct usage_sums *out)
+{
+	return series(c, &TOTAL_COST, user_id, &usage_filter_any, starts_us, n_starts, out);
 }
 
 enum err costs_total(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *filter,

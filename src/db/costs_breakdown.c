@@ -56,12 +56,6 @@ enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_OTHER = COLUMN_SUMS + N_SUMS, COLUMN
 	RANKED("SELECT i, v1, v2, v3, " ADD_UP " FROM (" parts                                               \
 	       ") AS t GROUP BY i, v1, v2, v3 HAVING sum(calls) <> 0")
 
-/* By the first level that is read, as all below. */
-static const struct db_stmt BY_MODEL[][2][2] = {
-	STATEMENTS("costs_breakdown_model", MODEL_OF, MODEL_FROM_WEEK, MODEL_EVENTS),
-	STATEMENTS("costs_breakdown_model_days", MODEL_OF, MODEL_FROM_DAY, MODEL_EVENTS),
-	STATEMENTS("costs_breakdown_model_quarters", MODEL_OF, MODEL_FROM_QUARTER, MODEL_EVENTS)};
-
 /* From the sums by set. $1 to $11, $13 to $16 as above; $12, $17, $18, $19 project, customer, API key and
  * tags or NULL; $20, $21, $22 tag keys of the dimensions. */
 #define SET_VALUE(dimension, tag)                                                                            \
@@ -120,11 +114,6 @@ static const struct db_stmt BY_MODEL[][2][2] = {
 		"SELECT r.plus, r.minus, t.set_id, " ADD_UP from " GROUP BY 1, 2, 3")
 #define NAMELESS_LEVELS(in) NAMELESS_FROM_WEEK(NAMELESS_PART, NAMELESS_PIECES, in)
 
-static const struct db_stmt BY_SET_AND_MODEL[][2][2] = {
-	STATEMENTS("costs_breakdown_set_model", WHOLE_OF, WHOLE_LEVELS, SET_EVENTS(WHOLE_PIECES))};
-static const struct db_stmt BY_SET[][2][2] = {
-	STATEMENTS("costs_breakdown_set", WHOLE_OF, NAMELESS_LEVELS, SET_EVENTS(NAMELESS_PIECES))};
-
 /* In many there are nearly as many as rows, so that these are joined first; so they are where only some sets
  * are asked for. */
 #define JOINED_PART(from)                                                                                    \
@@ -147,21 +136,16 @@ static const struct db_stmt BY_SET[][2][2] = {
 #define SET_VALUES_FROM_QUARTER(in) NAMED_FROM_QUARTER(SET_VALUES_PART, SET_VALUES_PIECES, in)
 #define SET_VALUES_EVENTS	    SET_EVENTS(SET_VALUES_PIECES)
 
-static const struct db_stmt OF_SETS_AND_MODELS[][2][2] = {
-	STATEMENTS("costs_breakdown_of_sets_model", JOINED_OF, JOINED_FROM_DAY, JOINED_EVENTS),
-	STATEMENTS("costs_breakdown_of_sets_quarters_model", JOINED_OF, JOINED_FROM_QUARTER, JOINED_EVENTS)};
-static const struct db_stmt OF_SETS[][2][2] = {
-	STATEMENTS("costs_breakdown_of_sets", JOINED_OF, SET_VALUES_FROM_WEEK, SET_VALUES_EVENTS),
-	STATEMENTS("costs_breakdown_of_sets_days", JOINED_OF, SET_VALUES_FROM_DAY, SET_VALUES_EVENTS),
-	STATEMENTS(
-		"costs_breakdown_of_sets_quarters", JOINED_OF, SET_VALUES_FROM_QUARTER, SET_VALUES_EVENTS)};
-
 /* A kind of question: the levels that its statements read, each of which one of them begins with. */
 struct kind {
 	const struct db_stmt (*statements)[2][2];
 	size_t n_statements;
 	const enum cut_level *levels; /* CUT_QUARTER last */
 	size_t n_levels;
+};
+/* Of one choice of sums. */
+struct kinds {
+	struct kind models, sets, sets_and_models, some_sets, some_sets_and_models;
 };
 static const enum cut_level LEVELS[] = {CUT_WEEK, CUT_DAY, CUT_QUARTER};
 #define N_LEVELS (sizeof(LEVELS) / sizeof(LEVELS[0]))
@@ -170,10 +154,34 @@ static const enum cut_level LEVELS[] = {CUT_WEEK, CUT_DAY, CUT_QUARTER};
 		statements, sizeof(statements) / sizeof(statements[0]), LEVELS + (coarse),                   \
 			N_LEVELS - (coarse)                                                                  \
 	}
-static const struct kind MODELS = KIND(BY_MODEL, CUT_WEEK), SETS_AND_MODELS = KIND(BY_SET_AND_MODEL, CUT_DAY),
-			 SETS = KIND(BY_SET, CUT_WEEK),
-			 SOME_SETS_AND_MODELS = KIND(OF_SETS_AND_MODELS, CUT_DAY),
-			 SOME_SETS = KIND(OF_SETS, CUT_WEEK);
+/* All statements, for what ADD_UP is where this stands; each kind by the first level that is read. */
+#define KINDS(sums, name)                                                                                    \
+	static const struct db_stmt BY_MODEL_##sums[][2][2] = {                                              \
+		STATEMENTS(name "_model", MODEL_OF, MODEL_FROM_WEEK, MODEL_EVENTS),                          \
+		STATEMENTS(name "_model_days", MODEL_OF, MODEL_FROM_DAY, MODEL_EVENTS),                      \
+		STATEMENTS(name "_model_quarters", MODEL_OF, MODEL_FROM_QUARTER, MODEL_EVENTS)};             \
+	static const struct db_stmt BY_SET_AND_MODEL_##sums[][2][2] = {                                      \
+		STATEMENTS(name "_set_model", WHOLE_OF, WHOLE_LEVELS, SET_EVENTS(WHOLE_PIECES))};            \
+	static const struct db_stmt BY_SET_##sums[][2][2] = {                                                \
+		STATEMENTS(name "_set", WHOLE_OF, NAMELESS_LEVELS, SET_EVENTS(NAMELESS_PIECES))};            \
+	static const struct db_stmt OF_SETS_AND_MODELS_##sums[][2][2] = {                                    \
+		STATEMENTS(name "_of_sets_model", JOINED_OF, JOINED_FROM_DAY, JOINED_EVENTS),                \
+		STATEMENTS(name "_of_sets_quarters_model", JOINED_OF, JOINED_FROM_QUARTER, JOINED_EVENTS)};  \
+	static const struct db_stmt OF_SETS_##sums[][2][2] = {                                               \
+		STATEMENTS(name "_of_sets", JOINED_OF, SET_VALUES_FROM_WEEK, SET_VALUES_EVENTS),             \
+		STATEMENTS(name "_of_sets_days", JOINED_OF, SET_VALUES_FROM_DAY, SET_VALUES_EVENTS),         \
+		STATEMENTS(                                                                                  \
+			name "_of_sets_quarters", JOINED_OF, SET_VALUES_FROM_QUARTER, SET_VALUES_EVENTS)};   \
+	static const struct kinds KINDS_##sums = {.models = KIND(BY_MODEL_##sums, CUT_WEEK),                 \
+		.sets = KIND(BY_SET_##sums, CUT_WEEK),                                                       \
+		.sets_and_models = KIND(BY_SET_AND_MODEL_##sums, CUT_DAY),                                   \
+		.some_sets = KIND(OF_SETS_##sums, CUT_WEEK),                                                 \
+		.some_sets_and_models = KIND(OF_SETS_AND_MODELS_##sums, CUT_DAY)}
+
+KINDS(ALL, "costs_breakdown");
+#undef ADD_UP
+#define ADD_UP ADD_UP_COST
+KINDS(COST, "costs_breakdown_cost");
 
 /* ---- from a question to a statement ---- */
 
@@ -233,12 +241,13 @@ static bool needs_names(const struct usage_breakdown *b, const struct usage_filt
 static const struct kind *kind_of(
 	const struct usage_breakdown *b, const struct usage_filter *f, size_t n_starts)
 {
+	const struct kinds *const k = b->only_cost ? &KINDS_COST : &KINDS_ALL;
 	const bool names = needs_names(b, f);
 	if (!needs_sets(b, f))
-		return &MODELS;
+		return &k->models;
 	if (n_starts > 2 || f->project || usage_filter_needs_sets(f))
-		return names ? &SOME_SETS_AND_MODELS : &SOME_SETS;
-	return names ? &SETS_AND_MODELS : &SETS;
+		return names ? &k->some_sets_and_models : &k->some_sets;
+	return names ? &k->sets_and_models : &k->sets;
 }
 
 /* Parameters live in *arena until the caller releases it. */

@@ -27,7 +27,7 @@
 	" coalesce(reasoning_tokens, 0) AS reasoning_tokens, coalesce(cost, 0) AS cost,"                     \
 	" CASE WHEN status = 'error' THEN coalesce(cost, 0) ELSE 0 END AS error_cost,"                       \
 	" CASE WHEN service_tier = 'standard' THEN coalesce(cost, 0) ELSE 0 END AS standard_cost"
-#define ADD_UP                                                                                               \
+#define ADD_UP_ALL                                                                                           \
 	"sum(calls)::bigint AS calls, sum(errors)::bigint AS errors, sum(unpriced_calls)::bigint AS "        \
 	"unpriced_calls,"                                                                                    \
 	" sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,"           \
@@ -36,7 +36,15 @@
 	" sum(cache_write_1h_tokens)::bigint AS cache_write_1h_tokens, sum(reasoning_tokens)::bigint AS "    \
 	"reasoning_tokens,"                                                                                  \
 	" sum(cost) AS cost, sum(error_cost) AS error_cost, sum(standard_cost) AS standard_cost"
-#define N_SUMS 12 /* columns of ADD_UP */
+/* Calls and cost alone, the others 0: adding up is most of what an answer takes. */
+#define ADD_UP_COST                                                                                          \
+	"sum(calls)::bigint AS calls, 0::bigint AS errors, 0::bigint AS unpriced_calls, 0::bigint AS "       \
+	"input_tokens, 0::bigint AS output_tokens, 0::bigint AS cache_read_tokens, 0::bigint AS "            \
+	"cache_write_tokens, 0::bigint AS cache_write_1h_tokens, 0::bigint AS reasoning_tokens,"             \
+	" sum(cost) AS cost, 0::numeric AS error_cost, 0::numeric AS standard_cost"
+/* What the statements of a file add up, where they stand. */
+#define ADD_UP ADD_UP_ALL
+#define N_SUMS 12 /* columns of either */
 
 /* The rows t of a level within the coarse stretches: for one stretch (or none), which is cheapest, and for
  * any number. OFFSET 0 keeps the planner at one range of the primary key for each stretch, whatever it

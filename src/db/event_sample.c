@@ -24,20 +24,18 @@ static const struct db_stmt SAMPLE = {"event_sample",
 	"(^|[^a-z])(batch|offline|nightly|backfill|bulk|etl|eval|evals|evaluation|async|cron|scheduled)"     \
 	"([^a-z]|$)"
 
-/* $1 user; $2, $3 first day and the day after the last; $4 rows. Rows are folded into one for each set, so
- * that every set is looked up once, by its key; most are ruled out by one look at all their texts together.
+/* $1 user; $2, $3 first day and the day after the last; $4 rows. Days of sets are folded into one row for
+ * each set, so that every set is looked up once, by its key; most are ruled out by one look at all their
+ * texts together, and only of those that are left are the models read, each day by its key.
  */
 static const struct db_stmt WAITING = {"waiting_usage_find",
-	"SELECT n.provider, n.model, sum(n.calls)::bigint, sum(n.input)::bigint, sum(n.output)::bigint,"
-	" sum(n.cache_read)::bigint, sum(n.cache_write)::bigint, sum(n.cache_write_1h)::bigint,"
-	" sum(n.reasoning)::bigint, sum(n.standard_cost), min(w.says COLLATE \"C\")"
-	" FROM (SELECT set_id, array_agg(provider) AS a, array_agg(model) AS b, array_agg(calls) AS c,"
-	" array_agg(input_tokens) AS d, array_agg(output_tokens) AS e, array_agg(cache_read_tokens) AS f,"
-	" array_agg(cache_write_tokens) AS g, array_agg(cache_write_1h_tokens) AS h,"
-	" array_agg(reasoning_tokens) AS i, array_agg(standard_cost) AS j"
-	" FROM (SELECT * FROM usage_set_model_day WHERE user_id = $1 AND bucket >= $2 AND bucket < $3"
-	" ORDER BY bucket DESC, set_id DESC, provider DESC, model DESC LIMIT $4::integer) newest"
-	" GROUP BY set_id) u"
+	"SELECT n.provider, n.model, sum(n.calls)::bigint, sum(n.input_tokens)::bigint,"
+	" sum(n.output_tokens)::bigint, sum(n.cache_read_tokens)::bigint, sum(n.cache_write_tokens)::bigint,"
+	" sum(n.cache_write_1h_tokens)::bigint, sum(n.reasoning_tokens)::bigint, sum(n.standard_cost),"
+	" min(w.says COLLATE \"C\")"
+	" FROM (SELECT set_id, array_agg(bucket) AS days"
+	" FROM (SELECT set_id, bucket FROM usage_set_day WHERE user_id = $1 AND bucket >= $2 AND bucket < $3"
+	" ORDER BY bucket DESC, set_id DESC LIMIT $4::integer) newest GROUP BY set_id) u"
 	" CROSS JOIN LATERAL (SELECT project, tags FROM usage_sets WHERE user_id = $1 AND id = u.set_id"
 	" AND lower(concat_ws(' ', project, tags)) ~ '" WAITING_WORDS "' OFFSET 0) s"
 	" CROSS JOIN LATERAL (SELECT CASE WHEN lower(s.project) ~ '" WAITING_WORDS
@@ -46,8 +44,9 @@ static const struct db_stmt WAITING = {"waiting_usage_find",
 	" WHERE lower(t.value) ~ '" WAITING_WORDS "' OR (lower(t.key) ~ '" WAITING_WORDS
 	"' AND lower(t.value) IN ('true', 'yes', '1')) ORDER BY t.key COLLATE \"C\" LIMIT 1) END AS says"
 	" OFFSET 0) w"
-	" CROSS JOIN LATERAL unnest(u.a, u.b, u.c, u.d, u.e, u.f, u.g, u.h, u.i, u.j) AS n (provider, model,"
-	" calls, input, output, cache_read, cache_write, cache_write_1h, reasoning, standard_cost)"
+	" CROSS JOIN LATERAL unnest(u.days) AS d (day)"
+	" CROSS JOIN LATERAL (SELECT * FROM usage_set_model_day WHERE user_id = $1 AND bucket = d.day"
+	" AND set_id = u.set_id OFFSET 0) n"
 	" WHERE w.says IS NOT NULL GROUP BY n.provider, n.model"};
 
 /* ---- single calls ---- */

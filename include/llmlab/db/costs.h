@@ -56,6 +56,9 @@ enum err costs_by_model(struct db_conn *c, const struct uuid *user_id, int64_t f
  * NULL. */
 enum err costs_series(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *filter,
 	const int64_t *starts_us, size_t n_starts, struct usage_sums *out);
+/* The same of everything, calls and cost alone: the other sums are 0, and the answer is there sooner. */
+enum err costs_series_cost(struct db_conn *c, const struct uuid *user_id, const int64_t *starts_us,
+	size_t n_starts, struct usage_sums *out);
 /* Sums of the whole interval. filter may be NULL. */
 enum err costs_total(struct db_conn *c, const struct uuid *user_id, const struct usage_filter *filter,
 	int64_t from_us, int64_t to_us, struct usage_sums *ret);
@@ -114,6 +117,7 @@ struct usage_breakdown {
 	size_t n_groups;
 	size_t limit; /* 1.. */
 	const struct usage_filter *filter;
+	bool only_cost; /* calls and cost are enough: the other sums are 0, and the answer is there sooner */
 };
 enum err costs_breakdown(struct db_conn *c, const struct uuid *user_id, const struct usage_breakdown *b,
 	const int64_t *starts_us, size_t n_starts, struct arena *arena, struct usage_row **ret_rows,

@@ -129,6 +129,39 @@ static const char *joined(struct texts *t)
 	return text;
 }
 
+/* `cost` has the calls and the cost of the sums, and nothing else. */
+static void check_cost_of(const struct usage_sums *sums, const struct usage_sums *cost)
+{
+	ck_assert_int_eq(cost->calls, sums->calls);
+	ck_assert(cost->cost.atto == sums->cost.atto);
+	ck_assert_int_eq(cost->errors | cost->unpriced_calls | cost->input_tokens | cost->output_tokens |
+				 cost->cache_read_tokens | cost->cache_write_tokens |
+				 cost->cache_write_1h_tokens | cost->reasoning_tokens,
+		0);
+	ck_assert(cost->error_cost.atto == 0 && cost->standard_cost.atto == 0);
+}
+
+/* The same question for calls and cost alone has the same rows, and no other sums. */
+static void check_only_cost(const struct uuid *user_id, const struct usage_breakdown *all,
+	const int64_t *starts, size_t n_starts, const struct usage_row *rows, size_t n)
+{
+	struct usage_breakdown b = *all;
+	b.only_cost = true;
+	struct usage_row *costs = NULL;
+	size_t n_costs = 0;
+	ck_assert_int_eq(
+		costs_breakdown(conn, user_id, &b, starts, n_starts, &arena, &costs, &n_costs), ERR_OK);
+	ck_assert_uint_eq(n_costs, n);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_uint_eq(costs[i].interval, rows[i].interval);
+		for (size_t j = 0; j < all->n_groups; j++)
+			ck_assert_pstr_eq(costs[i].values[j], rows[i].values[j]);
+		ck_assert_int_eq(costs[i].groups, rows[i].groups);
+		ck_assert(costs[i].other == rows[i].other);
+		check_cost_of(&rows[i].sums, &costs[i].sums);
+	}
+}
+
 static const char *by_breakdown(
 	const struct uuid *user_id, enum by by, bool of_customer, const int64_t *starts, size_t n_starts)
 {
@@ -150,6 +183,7 @@ static const char *by_breakdown(
 	size_t n = 0;
 	const enum err e = costs_breakdown(conn, user_id, &b, starts, n_starts, &arena, &rows, &n);
 	ck_assert_msg(e == ERR_OK, "%s", db_last_message(conn));
+	check_only_cost(user_id, &b, starts, n_starts, rows, n);
 	for (size_t i = 0; i < n; i++) {
 		ck_assert_int_gt(rows[i].sums.calls, 0); /* a group that has nothing left has no row */
 		const char *value = "";
@@ -171,6 +205,11 @@ static const char *by_series(
 	const enum err e =
 		costs_series(conn, user_id, of_customer ? &OF_CUSTOMER : NULL, starts, n_starts, sums);
 	ck_assert_msg(e == ERR_OK, "%s", db_last_message(conn));
+	struct usage_sums *const costs = arena_array(&arena, n_starts, sizeof(*costs));
+	ck_assert_int_eq(costs_series_cost(conn, user_id, starts, n_starts, costs), ERR_OK);
+	for (size_t i = 0; !of_customer && i + 1 < n_starts; i++) {
+		check_cost_of(&sums[i], &costs[i]);
+	}
 	for (size_t i = 0; i + 1 < n_starts; i++)
 		add_text(&t, i, "", &sums[i]);
 	return joined(&t);

@@ -158,6 +158,10 @@ START_TEST(waiting_usage_find_reads_no_more_than_its_bound)
 		" md5(i::text)::uuid, 'p', 'm', CASE WHEN i = 0 THEN 1000000 ELSE 1 END, 0, 0, 1, 1, 0, 0, "
 		"0, 0,"
 		" 1, 0, 1 FROM generate_series(0, $2::integer) i"};
+	static const struct db_stmt DAYS = {"test_waiting_days",
+		"INSERT INTO usage_set_day (user_id, bucket, set_id, " TEST_SUM_COLUMNS
+		") SELECT user_id, bucket, set_id, " TEST_SUM_COLUMNS
+		" FROM usage_set_model_day WHERE user_id = $1 AND $2::integer > 0"};
 	const struct uuid user_id = new_user();
 	struct db_params p;
 	db_params_init(&p, &arena);
@@ -165,6 +169,7 @@ START_TEST(waiting_usage_find_reads_no_more_than_its_bound)
 	db_param_i64(&p, WAITING_SETS_MAX);
 	run_sql(&SETS, &p);
 	run_sql(&SUMS, &p);
+	run_sql(&DAYS, &p);
 	find_waiting(&user_id, FROM, TO);
 	ck_assert_uint_eq(n_rows, 1);
 	ck_assert_int_eq(rows[0].mix.calls, WAITING_SETS_MAX);
