@@ -1052,16 +1052,6 @@ enum err db_run_row(
 	return found ? ERR_OK : ERR_NOT_FOUND;
 }
 
-enum err db_run_planned(
-	struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result)
-{
-	const bool prepare_others = c->settings.prepare;
-	c->settings.prepare = false;
-	const enum err e = db_run(c, stmt, params, ret_result);
-	c->settings.prepare = prepare_others;
-	return e;
-}
-
 /* ---- transactions ---- */
 
 enum err db_begin(struct db_conn *c)

@@ -143,7 +143,7 @@ static enum err run_models(struct db_conn *c, const struct uuid *user_id, const 
 	db_param_text(&p, f->model);
 	db_param_text(&p, f->project);
 	db_param_bool(&p, by_model);
-	return db_run_planned(c, STATEMENT(MODELS[first], &cut), &p, ret);
+	return db_run(c, STATEMENT(MODELS[first], &cut), &p, ret);
 }
 
 /* The sums of each interval from sets: a breakdown by nothing. out is zeroed. */

@@ -67,12 +67,17 @@ enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_OTHER = COLUMN_SUMS + N_SUMS, COLUMN
 	" AND ($18::uuid IS NULL OR s.api_key_id = $18) AND ($19::jsonb IS NULL OR s.tags @> $19)"
 #define NAME_FILTER " AND ($10::text IS NULL OR provider = $10) AND ($11::text IS NULL OR model = $11)"
 /* The sets that the filter lets through, with what they are as groups. The arrays make the planner believe in
- * ten of them, and so read each stretch once; believing in one it might read a stretch again for each set. */
+ * ten of them: believing in as many groups as there are rows it would sort those on disk, instead of hashing.
+ */
 #define THE_SETS                                                                                             \
 	"WITH d AS MATERIALIZED (SELECT u.* FROM (SELECT array_agg(s.id) AS id, array_agg(" SET_VALUE("$14", \
 		"$20") ") AS v1, array_agg(" SET_VALUE("$15", "$21") ") AS v2, array_agg(" SET_VALUE("$16",  \
 		"$22") ") AS v3 FROM usage_sets AS s WHERE s.user_id = $1 AND " SET_FILTER                   \
 		       ") AS a CROSS JOIN LATERAL unnest(a.id, a.v1, a.v2, a.v3) AS u (id, v1, v2, v3)) "
+/* Rows t with their sets. An inner join as a FULL one, which PostgreSQL only does by hashing: the plan is
+ * made once, knows no parameters, and would otherwise compare each row with every set or read rows again for
+ * each. What has no partner is left out by a condition that the planner does not see through. */
+#define WITH_SETS " FULL JOIN d ON d.id = t.set_id WHERE num_nulls(t.set_id, d.id) < 1"
 
 /* The levels of statements that ask for providers or models, and of those that do not, whose days and weeks
  * have fewer rows. `part` makes a part of coarse rows, `pieces` one of pieces. */
@@ -102,8 +107,8 @@ enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_OTHER = COLUMN_SUMS + N_SUMS, COLUMN
 	WHOLE_VALUE("$14", "d.v1")                                                                           \
 	" AS v1, " WHOLE_VALUE("$15", "d.v2") " AS v2, " WHOLE_VALUE("$16", "d.v3") " AS v3, "
 #define WHOLE_OF(parts)                                                                                      \
-	RANKED(THE_SETS "SELECT t.i, " WHOLE_VALUES ADD_UP " FROM (" parts                                   \
-			") AS t JOIN d ON d.id = t.set_id GROUP BY 1, 2, 3, 4 HAVING sum(calls) <> 0")
+	RANKED(THE_SETS "SELECT t.i, " WHOLE_VALUES ADD_UP " FROM (" parts ") AS t" WITH_SETS                \
+			" GROUP BY 1, 2, 3, 4 HAVING sum(calls) <> 0")
 #define WHOLE_LEVELS(in) NAMED_FROM_DAY(WHOLE_PART, WHOLE_PIECES, in)
 /* The same where nothing is asked about providers and models. */
 #define NAMELESS_PART(from)                                                                                  \
@@ -116,10 +121,8 @@ enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_OTHER = COLUMN_SUMS + N_SUMS, COLUMN
 
 /* In many there are nearly as many as rows, so that these are joined first; so they are where only some sets
  * are asked for. */
-#define JOINED_PART(from)                                                                                    \
-	"SELECT " INTERVAL ", " WHOLE_VALUES ADD_UP from " JOIN d ON d.id = t.set_id GROUP BY 1, 2, 3, 4"
-#define JOINED_PIECES(from)                                                                                  \
-	VALUES_PIECES("SELECT r.plus, r.minus, " WHOLE_VALUES ADD_UP from " JOIN d ON d.id = t.set_id")
+#define JOINED_PART(from)   "SELECT " INTERVAL ", " WHOLE_VALUES ADD_UP from WITH_SETS " GROUP BY 1, 2, 3, 4"
+#define JOINED_PIECES(from) VALUES_PIECES("SELECT r.plus, r.minus, " WHOLE_VALUES ADD_UP from WITH_SETS)
 #define JOINED_OF(parts)                                                                                     \
 	RANKED(THE_SETS "SELECT i, v1, v2, v3, " ADD_UP " FROM (" parts                                      \
 			") AS t GROUP BY i, v1, v2, v3 HAVING sum(calls) <> 0")
@@ -127,10 +130,10 @@ enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_OTHER = COLUMN_SUMS + N_SUMS, COLUMN
 #define JOINED_FROM_QUARTER(in) NAMED_FROM_QUARTER(JOINED_PART, JOINED_PIECES, in)
 #define JOINED_EVENTS		SET_EVENTS(JOINED_PIECES)
 #define SET_VALUES_PART(from)                                                                                \
-	"SELECT " INTERVAL ", d.v1, d.v2, d.v3, " ADD_UP from " JOIN d ON d.id = t.set_id GROUP BY 1, 2, "   \
+	"SELECT " INTERVAL ", d.v1, d.v2, d.v3, " ADD_UP from WITH_SETS " GROUP BY 1, 2, "                   \
 	"3, 4"
 #define SET_VALUES_PIECES(from)                                                                              \
-	VALUES_PIECES("SELECT r.plus, r.minus, d.v1, d.v2, d.v3, " ADD_UP from " JOIN d ON d.id = t.set_id")
+	VALUES_PIECES("SELECT r.plus, r.minus, d.v1, d.v2, d.v3, " ADD_UP from WITH_SETS)
 #define SET_VALUES_FROM_WEEK(in)    NAMELESS_FROM_WEEK(SET_VALUES_PART, SET_VALUES_PIECES, in)
 #define SET_VALUES_FROM_DAY(in)	    NAMELESS_FROM_DAY(SET_VALUES_PART, SET_VALUES_PIECES, in)
 #define SET_VALUES_FROM_QUARTER(in) NAMED_FROM_QUARTER(SET_VALUES_PART, SET_VALUES_PIECES, in)
@@ -271,7 +274,7 @@ static enum err run(struct db_conn *c, const struct uuid *user_id, const struct 
 	param_dimensions(&p, b);
 	if (needs_sets(b, f))
 		param_sets(&p, b, f);
-	return db_run_planned(c, STATEMENT(k->statements[first], &cut), &p, ret);
+	return db_run(c, STATEMENT(k->statements[first], &cut), &p, ret);
 }
 
 /* ---- from rows to groups ---- */

@@ -95,9 +95,6 @@ void db_param_money_array_binary(struct db_params *p, const struct money *v, siz
 enum err db_run(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result);
 /* The same of a statement that gives a row where there is what it asks for. ERR_NOT_FOUND: it gave none. */
 enum err db_run_row(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result);
-/* The same, planned anew for these parameters each time: for long statements whose best plan depends on them, where a plan
- * for any parameters would cost more than planning (about a millisecond). */
-enum err db_run_planned(struct db_conn *c, const struct db_stmt *stmt, const struct db_params *params, PGresult **ret_result);
 
 /* Transactions. begin/commit/rollback; a failed call inside must be followed by db_rollback(). Commit may answer ERR_DB_LOST. */
 enum err db_begin(struct db_conn *c);

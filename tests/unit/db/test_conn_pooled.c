@@ -139,14 +139,6 @@ START_TEST(db_conn_ready_changes_nothing_in_the_session)
 }
 END_TEST
 
-START_TEST(db_run_planned_has_our_settings)
-{
-	PGresult *r = NULL;
-	ck_assert_int_eq(db_run_planned(c, &SETTINGS, NULL, &r), ERR_OK);
-	ck_assert_str_eq(text_of(r), OURS);
-}
-END_TEST
-
 START_TEST(db_begin_has_our_settings_until_the_end)
 {
 	ck_assert_int_eq(db_begin(c), ERR_OK);
@@ -291,7 +283,6 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, db_run_alone_has_our_settings_and_leaves_none);
 	tcase_add_test(t, db_conn_ready_changes_nothing_in_the_session);
-	tcase_add_test(t, db_run_planned_has_our_settings);
 	tcase_add_test(t, db_begin_has_our_settings_until_the_end);
 	tcase_add_test(t, db_rollback_leaves_nothing_behind);
 	tcase_add_test(t, db_pipeline_that_begins_has_our_settings);

@@ -180,11 +180,13 @@ START_TEST(costs_of_sets_read_days_by_model_only_where_models_are_asked_for)
 		struct usage_breakdown b;
 		const char *one, *two; /* the day alone, and before another one */
 	} cases[] = {
-		{{BY_CUSTOMER, 1, 10, NULL}, "0:acme=2/1002 0:none=3/3.7", "0:acme=2/1002 0:none=3/3.7"},
-		{{BY_CUSTOMER, 1, 10, &OF_CUSTOMER}, "0:acme=2/1002", "0:acme=2/1002"},
-		{{BY_CUSTOMER, 1, 10, &OF_MODEL}, "0:acme=2/1000", "0:acme=2/1000"},
-		{{BOTH, 2, 10, NULL}, "0:acme,b=2/1000 0:none,a=3/0.7", "0:acme,b=2/1000 0:none,a=3/0.7"},
-		{{BOTH, 2, 10, &OF_BOTH}, "0:acme,b=1/1000", "0:acme,b=1/1000"},
+		{{BY_CUSTOMER, 1, 10, NULL, false}, "0:acme=2/1002 0:none=3/3.7",
+			"0:acme=2/1002 0:none=3/3.7"},
+		{{BY_CUSTOMER, 1, 10, &OF_CUSTOMER, false}, "0:acme=2/1002", "0:acme=2/1002"},
+		{{BY_CUSTOMER, 1, 10, &OF_MODEL, false}, "0:acme=2/1000", "0:acme=2/1000"},
+		{{BOTH, 2, 10, NULL, false}, "0:acme,b=2/1000 0:none,a=3/0.7",
+			"0:acme,b=2/1000 0:none,a=3/0.7"},
+		{{BOTH, 2, 10, &OF_BOTH, false}, "0:acme,b=1/1000", "0:acme,b=1/1000"},
 	};
 	const char *const from = "2026-03-10T00:00:00Z", *const to = "2026-03-11T00:00:00Z";
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
