@@ -26,12 +26,13 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-from llmlab_client import sign_up  # noqa: E402
+from llmlab_client import Client, sign_up  # noqa: E402
 from llmlab_server import PROCESSES, Postgres, Server, connect, end_all, new_secret, processes_in, query, wait_for  # noqa: E402
 
 DAYS, OTHERS = 366, 20
 TODAY = datetime.datetime.now(datetime.timezone.utc).date()
 FIRST = TODAY - datetime.timedelta(days=DAYS - 1)
+DEAR_DAYS = ", ".join(f"'{TODAY - datetime.timedelta(days=n)}'" for n in (3, 9, 15))
 
 # The combinations that the user's events have: of each number of sets so many customers, projects, teams and environments (the first two and
 # the teams of a customer are always the same). The others have five.
@@ -48,7 +49,7 @@ EVENTS = """
 INSERT INTO events (user_id, occurred_at, id, received_at, provider, model, input_tokens, output_tokens, cache_read_tokens, cost,
     pricing_status, price_record, price_rule, price_lines, catalogue_version, service_tier, project, customer, tags, latency_ms, status, set_id)
 SELECT {user}, at, gen_random_uuid(), at, CASE WHEN m < 4 THEN 'openai' WHEN m < 6 THEN 'anthropic' ELSE 'google' END, 'model-' || m,
-    1000 + h % 9000, 100 + h % 900, nullif(h % 1000, 0), CASE WHEN h % 50 = 0 THEN NULL ELSE (h % 100000) * 0.0000025 END,
+    1000 + h % 9000, 100 + h % 900, nullif(h % 1000, 0), CASE WHEN h % 50 = 0 THEN NULL ELSE (h % 100000) * 0.0000025 * CASE WHEN {own} AND (at AT TIME ZONE 'UTC')::date IN ({dear}) THEN 10 ELSE 1 END END,
     CASE WHEN h % 50 = 0 THEN 'unpriced' ELSE 'priced' END, 'p/m', 'exact', 'input:1000@2.5;output:500@10', 'bench', 'standard',
     s.project, s.customer, s.tags, h % 5000, CASE WHEN h % 40 = 0 THEN 'error' ELSE 'success' END, s.id
 FROM (SELECT '{first}Z'::timestamptz + make_interval(secs => g::float8 * {seconds} / {n}) AS at, h, h / 1000003 % {others} AS u, h / 7 % {models} AS m,
@@ -94,7 +95,14 @@ ASKED = [("summary, 30 days", f"/api/costs/summary?{last(30)}", True),
          ("anomalies, 366 days", f"/api/recommendations/anomalies?{last(366)}", False),
          ("recommendations, 30 days", f"/api/recommendations?{last(30)}", False),
          ("percentiles, 30 days", f"/api/costs/percentiles?{last(30)}", False)]
-WRK = 'wrk.method = "GET"\nwrk.headers["Authorization"] = "Bearer %s"\n'
+# The connections of wrk get one path after the other.
+WRK = """wrk.headers["Authorization"] = "Bearer {token}"
+local paths, at = {{{paths}}}, 0
+function request()
+    at = at % #paths + 1
+    return wrk.format("GET", paths[at])
+end
+"""
 
 
 class BenchPostgres(Postgres):
@@ -160,7 +168,8 @@ def event_jobs(user_id, n_own, args):
         step = min(10 ** 6, max(1, n))
         for lo in range(0, n, step):
             yield [EVENTS.format(user=f"'{user_id}'::uuid" if own else OTHER, first=FIRST, seconds=seconds, n=n, others=OTHERS, models=8 if own else 2,
-                                 sets=args.sets if own else 5, seed=0 if own else 10 ** 12, lo=lo, hi=min(n, lo + step), own=own)]
+                                 sets=args.sets if own else 5, seed=0 if own else 10 ** 12, lo=lo, hi=min(n, lo + step), own=own,
+                                 dear=DEAR_DAYS)]
 
 
 def month_jobs():
@@ -251,10 +260,19 @@ def alone(port, token, path, seconds):
     return statistics.median(times), times[int(len(times) * 0.99)], len(times)
 
 
-def at_once(port, script, path, readers, seconds):
+def earlier(path, days):
+    """The same question about days that lie so much earlier; None if it does not name any."""
+    def moved(m):
+        return m[1] + str(datetime.date.fromisoformat(m[2]) - datetime.timedelta(days=days))
+    return re.sub(r"((?:from|to)=)([\d-]+)", moved, path) if "from=" in path else None
+
+
+def at_once(server, user, paths, readers, seconds):
     """(requests a second, p50, p99, refused) of so many readers."""
-    done = subprocess.run(["wrk", "-t1", f"-c{readers}", f"-d{seconds}s", "--latency", "--timeout", "60s", "-s", script,
-                           f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True).stdout
+    script, port = server.folder / "get.lua", server.port
+    script.write_text(WRK.format(token=user.token, paths=", ".join(f'"{p}"' for p in paths)), encoding="ascii")
+    done = subprocess.run(["wrk", "-t1", f"-c{readers}", f"-d{seconds}s", "--latency", "--timeout", "60s", "-s", str(script),
+                           f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True).stdout
     of = {p: float(v) * {"us": 0.001, "ms": 1, "s": 1000}[u] for p, v, u in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)", done)}
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", done)
     return float(re.search(r"Requests/sec:\s+([\d.]+)", done).group(1)), of["50"], of["99"], int(bad.group(1)) if bad else 0
@@ -269,28 +287,41 @@ def cpu_ms(postgres, server):
     return ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
+def beside_ingest(server, user, paths, args):
+    """What readers at once see while events are stored, and what was refused: (rate, p50, p99, remark)."""
+    ingest = Ingest(server.port, user.token, args.ingest)
+    if args.ingest > 0:
+        ingest.start()
+    rate, p50, p99, refused = at_once(server, user, paths, args.readers, max(1, int(2 * args.seconds)))
+    if args.ingest > 0:
+        ingest.end()
+    return rate, p50, p99, (f"  {refused} refused" if refused else "") + (f"  {ingest.refused} events refused" if ingest.refused else "")
+
+
 def ask(postgres, server, user, args):
-    """{name: (CPU ms, p50 alone, p50 of many, p99 of many)}"""
-    script = server.folder / "get.lua"
-    script.write_text(WRK % user.token, encoding="ascii")
+    """{name: (CPU ms, p50 alone, p99 of many who ask the same, p99 of many who ask for different days)}"""
     seen = {}
-    print(f"{'':36} {'alone p50':>9} {'p99 ms':>8} {'CPU ms':>7} | {args.readers:>3} readers: {'per s':>7} {'p50':>7} {'p99 ms':>8}")
+    print(f"{'':36} {'first':>8} {'alone p50':>9} {'p99 ms':>8} {'CPU ms':>7} | {args.readers:>3} readers, the same: {'per s':>7} {'p50':>7} {'p99 ms':>8}"
+          f" | different: {'per s':>7} {'p50':>7} {'p99 ms':>8}")
     for name, path, _ in ASKED:
         if args.only not in name:
             continue
+        time.sleep(1)  # what the readers before have left behind is worked off
+        begin = time.perf_counter()
+        Client(server.port, user.token).ok("GET", path)
+        first = (time.perf_counter() - begin) * 1000
         alone(server.port, user.token, path, 0.5)
         used_ms = cpu_ms(postgres, server)
         p50, p99, n = alone(server.port, user.token, path, args.seconds)
         used_ms = (cpu_ms(postgres, server) - used_ms) / n
-        ingest = Ingest(server.port, user.token, args.ingest)
-        if args.ingest > 0:
-            ingest.start()
-        rate, many50, many99, refused = at_once(server.port, str(script), path, args.readers, max(1, int(2 * args.seconds)))
-        if args.ingest > 0:
-            ingest.end()
-        seen[name] = (used_ms, p50, many50, many99)
-        print(f"{name:36} {p50:>9.2f} {p99:>8.2f} {used_ms:>7.1f} | {'':11} {rate:>7.0f} {many50:>7.1f} {many99:>8.1f}"
-              + (f"  {refused} refused" if refused else "") + (f"  {ingest.refused} events refused" if ingest.refused else ""), flush=True)
+        rate, many50, many99, remark = beside_ingest(server, user, [path], args)
+        seen[name] = [used_ms, p50, many99, None]
+        print(f"{name:36} {first:>8.1f} {p50:>9.2f} {p99:>8.2f} {used_ms:>7.1f} | {'':22} {rate:>7.0f} {many50:>7.1f} {many99:>8.1f}{remark}", end="")
+        if earlier(path, 1):
+            rate, many50, many99, remark = beside_ingest(server, user, [earlier(path, k) for k in range(args.readers)], args)
+            seen[name][3] = many99
+            print(f" | {'':10} {rate:>7.0f} {many50:>7.1f} {many99:>8.1f}{remark}", end="")
+        print(flush=True)
     return seen
 
 
@@ -337,10 +368,10 @@ def measure(n, args):
 
 
 def print_table(numbers, seen, readers):
-    print("| answer | " + " | ".join(f"CPU ms, {n:,} | p50 alone | p99, {readers} readers" for n in numbers) + " | p50, ratio |")
-    print("| --- |" + " --- | --- | --- |" * len(numbers) + " --- |")
+    print("| answer | " + " | ".join(f"CPU ms, {n:,} | p50 alone | p99, {readers} readers ask the same | different" for n in numbers) + " | p50, ratio |")
+    print("| --- |" + " --- | --- | --- | --- |" * len(numbers) + " --- |")
     for name in seen[0]:
-        cells = " | ".join(f"{s[name][0]:.1f} | {s[name][1]:.1f} | {s[name][3]:.0f}" for s in seen)
+        cells = " | ".join(f"{s[name][0]:.1f} | {s[name][1]:.1f} | {s[name][2]:.0f} | " + ("" if s[name][3] is None else f"{s[name][3]:.0f}") for s in seen)
         print(f"| {name} | {cells} | {seen[-1][name][1] / seen[0][name][1]:.2f} |")
 
 
