@@ -10,13 +10,15 @@
 #define PARAMS_BYTES (64 << 10)
 #define SLICES	     40
 
-/* $1 user; $2, $3 begin and end of each slice, newest first; $4 calls of each. */
+/* $1 user; $2, $3 begin and end of each slice, newest first; $4 calls of each; $5, $6 begin and end of all,
+ * which say which partitions are looked at. */
 static const struct db_stmt SAMPLE = {"event_sample",
 	"SELECT e.* FROM unnest($2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY AS slice (lo, hi, i)"
 	" CROSS JOIN LATERAL (SELECT provider, model, occurred_at, input_tokens, output_tokens,"
 	" cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, cost,"
 	" service_tier = 'standard' FROM events"
 	" WHERE user_id = $1 AND occurred_at >= slice.lo AND occurred_at < slice.hi"
+	" AND occurred_at >= $5 AND occurred_at < $6"
 	" ORDER BY occurred_at DESC, id DESC LIMIT $4::integer) e ORDER BY slice.i"};
 
 /* Words as words: "eval" is in "model-eval", not in "evaluate_medieval". */
@@ -97,6 +99,8 @@ enum err event_sample(struct db_conn *c, const struct uuid *user_id, int64_t fro
 	db_param_uuid(&p, user_id);
 	add_slices(&p, from_us, to_us, slices, &texts);
 	db_param_i64(&p, EVENT_SAMPLE_MAX / (int64_t)slices);
+	db_param_instant(&p, from_us);
+	db_param_instant(&p, to_us);
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &SAMPLE, &p, &r);
 	if (e != ERR_OK)
