@@ -128,8 +128,8 @@ static struct reply change_password(struct http_request *rq, const struct passwo
 	const char *const weakness = password_weakness(c->new_password, user.email);
 	if (weakness != NULL)
 		problem_add(&p, "new_password", "%s", weakness);
-	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): both are required, or there is a problem
-	 */
+	/* Both are required, else nobody comes here. */
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
 	else if (strcmp(c->new_password, c->current_password) == 0)
 		problem_add(&p, "new_password", "must differ from the current one");
 	if (!problem_none(&p))

@@ -212,8 +212,8 @@ static struct reply preview(struct http_request *rq, struct repricing *r)
 		return reply_problem(rq, &p);
 	}
 	const int64_t until_us = clock_mono_us() + PREVIEW_US;
-	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): a body that could not be read
-	 * does not come here */
+	/* A body that could not be read does not come here. */
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
 	while (e == ERR_OK && r->state == REPRICING_RUNNING) {
 		if (clock_mono_us() >= until_us)
 			return reply_error(rq, ERR_CONFLICT,

@@ -29,7 +29,7 @@ static const struct db_stmt PURGE = {
 
 static struct uuid random_uuid(void)
 {
-	struct uuid u;
+	struct uuid u = {{0}};
 	random_bytes(u.bytes, sizeof u.bytes);
 	return u;
 }
