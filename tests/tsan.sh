@@ -5,9 +5,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 install_packages run test
-units='^(http|ingest|auth)[.]|metrics|test_log|own_prices|webhook_(sender|resolver)|histogram|uuid'
+units='^(http|ingest|auth)[.]|anomaly_memo|metrics|test_log|own_prices|webhook_(sender|resolver)|histogram|uuid'
 files=(tests/api/test_concurrency.py tests/api/test_batch.py tests/api/test_reservations.py tests/api/test_alerts.py
-	tests/api/test_accounts.py tests/api/test_keys.py tests/api/test_export.py)
+	tests/api/test_accounts.py tests/api/test_keys.py tests/api/test_export.py tests/api/test_shared_answers.py)
 logs=$PWD/build/log/tsan
 rm -rf "$logs"
 mkdir -p "$logs"

@@ -30,6 +30,8 @@
 #define REVOCATIONS_MAX	  ((size_t)1000000)
 #define INGEST_OUTCOME_US (10 * US_PER_SECOND)
 #define MIB		  ((size_t)1024 * 1024)
+/* Far longer than what many ask at once takes to answer; little beside what takes longer. */
+#define SHARED_HOLD_US (250 * US_PER_MS)
 /* Descriptors beside those of client connections: database connections, loops, log, files. */
 #define DESCRIPTORS_SPARE 256
 
@@ -198,6 +200,7 @@ static bool start_http(struct server *s)
 		.max_connections = s->max_connections,
 		.executor_threads = (unsigned)c->executor_threads,
 		.executor_queue = (unsigned)c->executor_queue,
+		.shared_hold_us = SHARED_HOLD_US,
 		.password_threads = (unsigned)c->password_threads,
 		.password_queue = (unsigned)c->password_queue,
 		.stream_threads = (unsigned)c->export_threads,

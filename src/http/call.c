@@ -66,6 +66,7 @@ static void refund_body(struct call *c)
 
 void call_free(struct call *c)
 {
+	CHECK(c->followers == NULL);
 	if (c->stream != NULL)
 		stream_detach(c->stream);
 	reply_release(&c->reply);
@@ -142,17 +143,14 @@ static enum MHD_Result step_body(struct call *c, const char *data, size_t *n)
 	return MHD_YES;
 }
 
-/* Hands the request to an executor, or refuses it at once when the queue is full. */
-static enum MHD_Result hand_over(struct call *c)
+void call_submit(struct call *c)
 {
 	struct http_server *s = c->loop->server;
 	const enum route_run run = c->rq.route->run;
 	struct executor *e = run == RUN_PASSWORD ? s->password : run == RUN_STREAM ? s->stream : s->executor;
-	MHD_suspend_connection(c->mhd);
-	call_move(c, CALL_READING, CALL_RUNNING);
 	const enum err err = executor_submit(e, c);
 	if (err == ERR_OK)
-		return MHD_YES;
+		return;
 	metric_add(METRIC_REQUESTS_REFUSED_QUEUE, 1);
 	c->reply = reply_error(&c->rq, err,
 		run == RUN_STREAM ? "As many exports as are allowed at once are running, try again later"
@@ -161,6 +159,13 @@ static enum MHD_Result hand_over(struct call *c)
 		reply_set_header(&c->reply, "Retry-After", "%d", STREAM_RETRY_S);
 	call_move(c, CALL_RUNNING, CALL_READY);
 	loop_post(c);
+}
+
+static enum MHD_Result hand_over(struct call *c)
+{
+	MHD_suspend_connection(c->mhd);
+	call_move(c, CALL_READING, CALL_RUNNING);
+	call_submit(c);
 	return MHD_YES;
 }
 
@@ -256,66 +261,72 @@ static bool authenticate_now(struct call *c, void *worker)
 	return headers_authorized(c, verdict) && headers_count(c);
 }
 
-static void give_back(struct call *c, struct executor *e)
+static void give_back(struct call *c, struct executor_thread *t)
 {
-	executor_free_thread(e);
+	executor_free_thread(t);
 	call_move(c, CALL_RUNNING, CALL_READY);
 	loop_post(c);
 }
 
 /* The answer begins to go out while the rest of it is made here. */
-static void run_stream(struct call *c, struct executor *e, struct reply r)
+static void run_stream(struct call *c, struct executor_thread *t, struct reply r)
 {
-	CHECK(c->rq.route->run == RUN_STREAM);
 	r.stream = stream_new(c->loop, &r.source);
 	r.source = (struct stream_source){0};
 	if (r.stream == NULL) {
 		reply_release(&r);
-		executor_free_thread(e);
+		executor_free_thread(t);
 		http_complete(&c->rq, reply_error(&c->rq, ERR_NO_MEMORY, NULL));
 		return;
 	}
 	struct stream *const stream = r.stream;
 	http_complete(&c->rq, r);
-	stream_run(stream, e);
+	stream_run(stream, t);
 }
 
-static void run_handler(struct call *c, struct executor *e)
+static void run_handler(struct call *c, struct executor_thread *t)
 {
+	const enum route_run run = c->rq.route->run;
+	struct call *const followers = c->followers;
+	c->followers = NULL;
 	struct reply r = c->rq.route->handler(&c->rq);
+	CHECK(!r.streamed || run == RUN_STREAM);
+	CHECK(!r.parked || run != RUN_SHARED);
 	if (r.streamed && !c->rq.head) {
-		run_stream(c, e, r);
+		run_stream(c, t, r);
 		return;
 	}
 	if (r.streamed) {
 		r.source.release(r.source.state);
 		r.source = (struct stream_source){0};
 	}
-	executor_free_thread(e);
-	if (!r.parked)
-		http_complete(&c->rq, r);
+	executor_free_thread(t);
+	if (r.parked)
+		return;
+	shared_answer(followers, &r);
+	http_complete(&c->rq, r);
 }
 
-void call_run(struct call *c, struct executor *e, void *worker)
+void call_run(struct call *c, struct executor_thread *t, void *worker)
 {
 	const bool pending = c->auth_pending;
 	if (pending && !authenticate_now(c, worker)) {
-		give_back(c, e);
+		give_back(c, t);
 		return;
 	}
 	if (c->rq.route->run == RUN_LOOP) {
 		c->after_auth = true;
-		give_back(c, e);
+		give_back(c, t);
 		return;
 	}
 	if (!decode_body(c)) {
-		give_back(c, e);
+		give_back(c, t);
 		return;
 	}
 	c->rq.worker = worker;
 	/* parked from here on: the handler may give it away and be overtaken by http_complete() */
 	call_move(c, CALL_RUNNING, CALL_PARKED);
-	run_handler(c, e);
+	run_handler(c, t);
 }
 
 void call_finished(struct call *c)

@@ -19,6 +19,7 @@
 struct loop;
 struct conn;
 struct executor;
+struct executor_thread;
 struct rate_limiter;
 struct stream;
 
@@ -59,7 +60,10 @@ struct call {
 	struct conn *conn;
 	struct MHD_Connection *mhd;
 	_Atomic enum call_state state;
-	struct call *next; /* mailbox or executor queue link */
+	struct call *next; /* mailbox or executor queue link, or of those that follow one */
+	/* RUN_SHARED: those that ask the same and get the answer of this one, latest first; owned with it */
+	struct call *followers;
+	bool alone;	   /* RUN_SHARED: it is answered by itself */
 	char *uri;	   /* as sent, in the arena; NULL: out of memory */
 	bool uri_cut;	   /* a NUL byte in the request line */
 	bool begun;	   /* the headers stage has run */
@@ -159,9 +163,11 @@ enum MHD_Result call_step(
 	struct call *c, const char *method, const char *version, const char *data, size_t *n);
 /* Logs and counts a request that is over. */
 void call_finished(struct call *c);
-/* Runs the handler (or the authentication) on a thread of the executor, which is told when it is free again.
+/* Gives a running request to its executor, or refuses it at once when the queue is full; any thread. */
+void call_submit(struct call *c);
+/* Runs the handler (or the authentication) on a thread of an executor, which is told when it is free again.
  */
-void call_run(struct call *c, struct executor *e, void *worker);
+void call_run(struct call *c, struct executor_thread *t, void *worker);
 
 /* ---- headers.c: everything before the body ---- */
 /* Checks framing, method, path, media type, sizes and token, and fills rq. False: c->reply is the refusal;
@@ -195,25 +201,43 @@ bool router_query(struct http_request *rq, const char *uri, struct problem *p);
 struct executor_gauges {
 	enum metric queued, busy, threads;
 };
-/* queue: how many may wait beside those that run; considerate: while requests wait, the threads leave most of
- * the processors to others. */
-enum err executor_start(const char *name, unsigned threads, unsigned queue, bool considerate,
-	const struct http_hooks *h, const struct executor_gauges *gauges, struct executor **ret);
-/* A thread of it is done with its request: said before the client can know, so that its next request finds
- * room. */
-void executor_free_thread(struct executor *e);
-/* ERR_OVERLOADED: there is no room. */
+struct executor_settings {
+	const char *name;
+	unsigned threads;
+	unsigned queue;	  /* how many may wait beside those that run */
+	bool considerate; /* while requests wait, the threads leave most of the processors to others */
+	int64_t hold_us;  /* http_settings.shared_hold_us */
+	struct executor_gauges gauges;
+};
+enum err executor_start(
+	const struct executor_settings *settings, const struct http_hooks *h, struct executor **ret);
+/* The thread is done with its request: said before the client can know, so that its next request finds room,
+ * and that whoever asks the same from now on waits for nobody. */
+void executor_free_thread(struct executor_thread *t);
+/* Queues the request, or lets it follow one in the queue that asks the same. ERR_OVERLOADED: there is no
+ * room.
+ */
 enum err executor_submit(struct executor *e, struct call *c);
 void executor_stop(struct executor *e);
 /* How long a considerate thread rests after it has worked so long, while requests wait: all of them together
  * then take no more than a quarter of the processors. At most half a second. */
 int64_t executor_rest_us(int64_t worked_us, unsigned threads, unsigned processors);
 
+/* ---- shared.c ---- */
+/* Whether the request may be answered together with others. */
+bool shared_allows(const struct call *c);
+/* Whether two requests that may be are the same question. */
+bool shared_same(const struct call *a, const struct call *b);
+/* The follower gets the answer of the leader, which nobody has begun. */
+void shared_follow(struct call *leader, struct call *follower);
+/* Answers those that followed a request with its answer, which stays the caller's. */
+void shared_answer(struct call *followers, struct reply *r);
+
 /* ---- stream.c ---- */
 /* Takes the source over, in either case. NULL without memory. */
 struct stream *stream_new(struct loop *l, const struct stream_source *source);
-/* Runs the source on this thread of the executor, and gives the producer's reference back. */
-void stream_run(struct stream *s, struct executor *e);
+/* Runs the source on this thread of an executor, and gives the producer's reference back. */
+void stream_run(struct stream *s, struct executor_thread *t);
 /* The other functions are for the loop's thread. */
 /* The reader's side of an answer that is never queued. */
 void stream_abandon(struct stream *s);
@@ -239,6 +263,8 @@ void stream_reset(int fd);
 /* 413 with the route's limit. */
 struct reply reply_too_large(const struct call *c);
 enum MHD_Result reply_queue(struct call *c);
+/* The same answer once more, with the bytes of the body in common. ERR_NO_MEMORY. */
+enum err reply_share(struct reply *r, struct reply *ret);
 /* True if a CORS origin is configured and equals this one. */
 bool cors_allowed(const struct http_server *s, const char *origin);
 

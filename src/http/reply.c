@@ -53,9 +53,45 @@ struct reply reply_stream(int status, const char *content_type, struct stream_so
 		.status = status, .content_type = content_type, .streamed = true, .source = source};
 }
 
+/* Bytes that are the body of several answers, each of which has a reference. */
+struct shared_body {
+	_Atomic unsigned refs;
+	size_t n;
+	char *data; /* owned */
+};
+
+static void shared_body_unref(void *cls)
+{
+	struct shared_body *s = cls;
+	if (atomic_fetch_sub(&s->refs, 1) > 1)
+		return;
+	free(s->data);
+	free(s);
+}
+
+enum err reply_share(struct reply *r, struct reply *ret)
+{
+	CHECK(!r->parked && !r->streamed);
+	if (r->shared == NULL && r->body.len > 0) {
+		struct shared_body *const s = malloc(sizeof *s);
+		if (s == NULL)
+			return ERR_NO_MEMORY;
+		*s = (struct shared_body){.refs = 1};
+		s->data = buf_detach(&r->body, &s->n);
+		r->shared = s;
+	}
+	if (r->shared != NULL)
+		atomic_fetch_add(&r->shared->refs, 1);
+	*ret = *r;
+	return ERR_OK;
+}
+
 void reply_release(struct reply *r)
 {
 	buf_release(&r->body);
+	if (r->shared != NULL)
+		shared_body_unref(r->shared);
+	r->shared = NULL;
 	if (r->stream != NULL)
 		stream_abandon(r->stream);
 	else if (r->source.release != NULL)
@@ -223,10 +259,25 @@ static struct MHD_Response *fixed_response(struct call *c)
 	return MHD_create_response_from_buffer(c->reply.fixed_len, data.theirs, MHD_RESPMEM_PERSISTENT);
 }
 
+/* The reference goes with it. */
+static struct MHD_Response *shared_response(struct call *c)
+{
+	struct shared_body *const s = c->reply.shared;
+	struct MHD_Response *m =
+		MHD_create_response_from_buffer_with_free_callback_cls(s->n, s->data, shared_body_unref, s);
+	if (m == NULL)
+		return NULL;
+	c->reply.shared = NULL;
+	c->sent_bytes = s->n;
+	return m;
+}
+
 static struct MHD_Response *body_response(struct call *c)
 {
 	if (c->reply.fixed != NULL)
 		return fixed_response(c);
+	if (c->reply.shared != NULL)
+		return shared_response(c);
 	size_t n = 0;
 	char *data = buf_detach(&c->reply.body, &n);
 	struct MHD_Response *m = MHD_create_response_from_buffer(n, data, MHD_RESPMEM_MUST_FREE);

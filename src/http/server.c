@@ -74,21 +74,34 @@ static uint16_t port_of(int fd)
 	return ntohs(v4.sin_port);
 }
 
+static enum err start_executors(struct http_server *s)
+{
+	const struct http_settings *set = &s->settings;
+	const struct executor_settings executor = {.name = "executor",
+		.threads = set->executor_threads,
+		.queue = set->executor_queue,
+		.hold_us = set->shared_hold_us,
+		.gauges = {METRIC_EXECUTOR_QUEUE, METRIC_EXECUTOR_BUSY, METRIC_EXECUTOR_THREADS}};
+	const struct executor_settings password = {.name = "password",
+		.threads = set->password_threads,
+		.queue = set->password_queue,
+		.considerate = true,
+		.gauges = {METRIC_PASSWORD_QUEUE, METRIC_PASSWORD_BUSY, METRIC_PASSWORD_THREADS}};
+	const struct executor_settings stream = {.name = "stream",
+		.threads = set->stream_threads,
+		.gauges = {METRIC_COUNT, METRIC_COUNT, METRIC_COUNT}};
+	enum err e = executor_start(&executor, &s->hooks, &s->executor);
+	if (e == ERR_OK)
+		e = executor_start(&password, &s->hooks, &s->password);
+	if (e == ERR_OK)
+		e = executor_start(&stream, &s->hooks, &s->stream);
+	return e;
+}
+
 static enum err start_threads(struct http_server *s, int fd)
 {
 	const struct http_settings *set = &s->settings;
-	enum err e = executor_start("executor", set->executor_threads, set->executor_queue, false, &s->hooks,
-		&(struct executor_gauges){
-			METRIC_EXECUTOR_QUEUE, METRIC_EXECUTOR_BUSY, METRIC_EXECUTOR_THREADS},
-		&s->executor);
-	if (e == ERR_OK)
-		e = executor_start("password", set->password_threads, set->password_queue, true, &s->hooks,
-			&(struct executor_gauges){
-				METRIC_PASSWORD_QUEUE, METRIC_PASSWORD_BUSY, METRIC_PASSWORD_THREADS},
-			&s->password);
-	if (e == ERR_OK)
-		e = executor_start("stream", set->stream_threads, 0, false, &s->hooks,
-			&(struct executor_gauges){METRIC_COUNT, METRIC_COUNT, METRIC_COUNT}, &s->stream);
+	enum err e = start_executors(s);
 	for (unsigned i = 0; i < set->loops && e == ERR_OK; i++) {
 		/* all loops share one socket (each with a descriptor of its own, which its daemon closes): no
 		 * backlog is lost when one ends, and a second server on the port fails clearly */

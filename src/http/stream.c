@@ -148,12 +148,12 @@ bool stream_write(struct stream *s, const void *data, size_t n)
 	return read;
 }
 
-void stream_run(struct stream *s, struct executor *e)
+void stream_run(struct stream *s, struct executor_thread *t)
 {
 	const enum err outcome = s->source.produce(s->source.state, s);
 	s->source.release(s->source.state);
 	metric_add(METRIC_STREAMS, -1);
-	executor_free_thread(e);
+	executor_free_thread(t);
 	pthread_mutex_lock(&s->lock);
 	s->ended = true;
 	s->outcome = outcome;

@@ -38,9 +38,9 @@ enum err executor_submit(struct executor *e, struct call *c)
 	return ERR_OK;
 }
 
-void executor_free_thread(struct executor *e)
+void executor_free_thread(struct executor_thread *t)
 {
-	(void)e;
+	(void)t;
 }
 
 /* ---- in place of the queue: --wrap in CMakeLists.txt ---- */
@@ -208,7 +208,7 @@ static void turn(int client)
 	take_mailbox(&loop);
 	(void)MHD_run(loop.daemon);
 	for (size_t i = 0; i < waiting.n; i++)
-		call_run(waiting.at[i], &executor, worker);
+		call_run(waiting.at[i], NULL, worker);
 	waiting.n = 0;
 	while (client >= 0 && recv(client, answers, sizeof answers, MSG_DONTWAIT) > 0)
 		;

@@ -56,6 +56,10 @@ SENDERS = re.compile(r"\bPQ(?:sendQuery\w*|sendPrepare|prepare)\s*\(")
 SQL_TEXT = re.compile(r"\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|DROP|ALTER|COPY)\s")
 FORMATTERS = re.compile(r"\b(?:snprintf|asprintf|buf_printf|arena_printf|buf_puts|buf_append)\s*\(")
 
+# Of a request, what differs between two that ask the same.
+SEES_MORE = re.compile(r"\bheaders\s*\[|->(?:head|client|client_address|request_id|waited_us)\b|\bprincipal\b(?!\.user_id)|\bapi_reply_tagged\b|"
+                       r"\bapi_has_already\b|\breply_parked\b|\breply_stream\b")
+
 TOKEN = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 
 
@@ -170,6 +174,15 @@ def lint_every_route_has_its_handler():
         yield f"route {route} is there twice"
     for handler in sorted(handlers - set(routes)):
         yield f"api_{handler}() is no route"
+
+
+def lint_shared_routes_see_who_asks_what_and_when_alone():
+    """Their answers go to others who ask the same (docs/adr/0010)."""
+    shared = re.findall(r"^ROUTE\((\w+),.*\bSHARED,", read(ROOT / "include/llmlab/api/routes.def"), re.MULTILINE)
+    handler = re.compile(r"^struct reply api_(\w+)\(struct http_request \*rq\)\s*$", re.MULTILINE)
+    for path in files("src/api/*.c"):
+        if set(shared) & set(handler.findall(read(path))):
+            yield from hits(path, code(path), SEES_MORE)
 
 
 def lint_codes_and_metrics_are_unique():

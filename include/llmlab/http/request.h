@@ -38,6 +38,10 @@ enum route_auth {
 enum route_run {
 	RUN_LOOP,     /* on the loop thread: must not block; may park */
 	RUN_EXECUTOR, /* on an executor thread with a worker of its own (a database connection) */
+	/* As RUN_EXECUTOR; what several ask of the same user with the same target is answered once for all who came before that answer
+	 * was begun (docs/adr/0010). The handler may look at nothing of the request but principal.user_id, path, query and received_us, which is
+	 * that of the latest of them, and answers by value: neither parked nor streamed. */
+	RUN_SHARED,
 	RUN_PASSWORD, /* on a password thread (argon2), with a worker too */
 	RUN_STREAM    /* on a stream thread, with a worker too: may answer reply_stream(); as many at once as there are threads */
 };
@@ -129,6 +133,7 @@ struct reply {
 	bool streamed;            /* source or stream, instead of body */
 	struct stream_source source; /* owned until the http layer has made the stream */
 	struct stream *stream;    /* the http layer's own */
+	struct shared_body *shared; /* the http layer's own, instead of body: bytes of several answers */
 };
 
 /* application/json; takes over the memory of *body (which is empty afterwards). A failed buf becomes a 503 out_of_memory. */

@@ -14,6 +14,7 @@ struct http_settings {
 	unsigned loops;
 	unsigned max_connections;        /* in all */
 	unsigned executor_threads, executor_queue;
+	int64_t shared_hold_us; /* RUN_SHARED: no longer than this a request leaves threads free because the same is being answered */
 	unsigned password_threads, password_queue;
 	unsigned stream_threads; /* streamed answers at once; beyond: 503 */
 	int64_t stream_stall_us; /* a client must take 64 KiB of a streamed answer in this time */
