@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "llmlab/api/anomaly_scan.h"
-#include "llmlab/base/clock.h"
 #include "llmlab/core/estimate.h"
 #include "llmlab/db/costs.h"
 
@@ -23,12 +22,16 @@ struct usage_rows {
 };
 
 static enum err read_rows(struct db_conn *db, const struct uuid *user_id, const struct anomaly_entry *e,
-	const struct usage_group *groups, size_t n_groups, struct arena *arena, struct usage_rows *ret)
+	const struct usage_group *groups, size_t n_groups, bool only_cost, struct arena *arena,
+	struct usage_rows *ret)
 {
-	const int64_t starts[] = {e->start_us - ANOMALY_HISTORY_DAYS * US_PER_DAY, e->start_us, e->end_us};
+	const int64_t starts[] = {e->before_us, e->start_us, e->end_us};
 	const struct usage_filter filter = anomaly_filter(e->series);
-	const struct usage_breakdown b = {
-		.groups = groups, .n_groups = n_groups, .limit = GROUPS_MAX, .filter = &filter};
+	const struct usage_breakdown b = {.groups = groups,
+		.n_groups = n_groups,
+		.limit = GROUPS_MAX,
+		.filter = &filter,
+		.only_cost = only_cost};
 	return costs_breakdown(
 		db, user_id, &b, starts, sizeof starts / sizeof starts[0], arena, &ret->rows, &ret->n);
 }
@@ -240,9 +243,9 @@ enum err anomaly_explain(
 	struct usage_rows models, callers;
 	struct money cost, before;
 	int64_t calls, calls_before;
-	enum err error = read_rows(db, user_id, e, BY_MODEL, 3, arena, &models);
+	enum err error = read_rows(db, user_id, e, BY_MODEL, 3, false, arena, &models);
 	if (error == ERR_OK)
-		error = read_rows(db, user_id, e, BY_CALLER, 2, arena, &callers);
+		error = read_rows(db, user_id, e, BY_CALLER, 2, true, arena, &callers);
 	if (error != ERR_OK)
 		return error;
 	if (!sum_of(&models, NOW, &cost, &calls) || !sum_of(&models, BEFORE, &before, &calls_before))

@@ -3,7 +3,9 @@
 #include "llmlab/api/anomaly_scan.h"
 #include <stdlib.h>
 #include <string.h>
+#include "llmlab/api/anomaly_memo.h"
 #include "llmlab/base/clock.h"
+#include "llmlab/base/metrics.h"
 #include "llmlab/base/uuid.h"
 #include "llmlab/db/costs.h"
 
@@ -22,27 +24,54 @@ struct usage_filter anomaly_filter(const struct anomaly_series *s)
 
 /* ---- entries ---- */
 
-static struct anomaly_entry make_entry(const struct anomaly_question *q, const struct anomaly_series *series,
-	const int64_t *starts, bool hourly, const struct anomaly *a)
+/* What was searched: series of buckets, all spend first, and its calls. */
+struct searched {
+	const struct anomaly_series *series;
+	const int64_t *calls;
+	const int64_t *starts; /* one more than buckets */
+	size_t a_day;	       /* buckets of a day: 1, or 24 */
+};
+
+/* False when the sum does not fit. */
+static bool window_of(const struct searched *s, size_t first, size_t last, struct anomaly_window *ret)
+{
+	struct anomaly_window w = {.cost = money_zero()};
+	for (size_t i = first; i <= last; i++) {
+		w.calls += s->calls[i];
+		if (!money_add(w.cost, s->series[0].costs[i], &w.cost))
+			return false;
+	}
+	*ret = w;
+	return true;
+}
+
+/* False when a sum does not fit. */
+static bool make_entry(const struct anomaly_question *q, const struct searched *s, const struct anomaly *a,
+	struct anomaly_entry *ret)
 {
 	char user_id[UUID_TEXT_SIZE];
 	uuid_format(&q->user_id, user_id);
+	const bool hourly = s->a_day > 1;
+	const size_t before = a->bucket - ANOMALY_HISTORY_DAYS * s->a_day;
 	struct anomaly_entry e = {.hourly = hourly,
-		.day = tz_day_of(q->tz, starts[a->bucket]),
-		.start_us = starts[a->bucket],
-		.end_us = starts[a->bucket + 1],
+		.day = tz_day_of(q->tz, s->starts[a->bucket]),
+		.start_us = s->starts[a->bucket],
+		.end_us = s->starts[a->bucket + 1],
+		.before_us = s->starts[before],
 		.found = *a,
-		.series = &series[a->series]};
+		.series = &s->series[a->series]};
 	for (size_t i = 0; i < a->n_also; i++)
-		e.also[i] = &series[a->also[i]];
+		e.also[i] = &s->series[a->also[i]];
 	anomaly_id(user_id, hourly ? "hour" : "day", e.start_us, e.series, e.id);
-	return e;
+	if (!window_of(s, before, a->bucket, &e.all))
+		return false;
+	*ret = e;
+	return true;
 }
 
-/* Adds the findings of one granularity. ERR_NO_MEMORY. */
-static enum err add_entries(const struct anomaly_question *q, const struct anomaly_series *series,
-	const int64_t *starts, bool hourly, const struct anomaly *found, size_t n, struct arena *arena,
-	struct anomaly_report *report)
+/* Adds the findings of one granularity. ERR_NO_MEMORY, ERR_RANGE. */
+static enum err add_entries(const struct anomaly_question *q, const struct searched *s,
+	const struct anomaly *found, size_t n, struct arena *arena, struct anomaly_report *report)
 {
 	struct anomaly_entry *const rows = arena_array(arena, report->n + n, sizeof *rows);
 	if (rows == NULL)
@@ -50,9 +79,28 @@ static enum err add_entries(const struct anomaly_question *q, const struct anoma
 	if (report->n > 0)
 		memcpy(rows, report->rows, report->n * sizeof *rows);
 	for (size_t i = 0; i < n; i++)
-		rows[report->n++] = make_entry(q, series, starts, hourly, &found[i]);
+		if (!make_entry(q, s, &found[i], &rows[report->n + i]))
+			return ERR_RANGE;
+	report->n += n;
 	report->rows = rows;
 	return ERR_OK;
+}
+
+/* Searches the buckets from the history's end on, and adds what is found. */
+static enum err search(const struct anomaly_question *q, const struct searched *s, size_t n_series,
+	size_t n_buckets, struct arena *arena, struct anomaly_report *report)
+{
+	const struct anomaly_input in = {.series = s->series,
+		.n_series = n_series,
+		.n_buckets = n_buckets,
+		.a_day = s->a_day,
+		.report_from = ANOMALY_HISTORY_DAYS * s->a_day,
+		.threshold = q->threshold,
+		.minimum = {ANOMALY_MINIMUM_DEFAULT_ATTO}};
+	struct anomaly *found;
+	size_t n;
+	const enum err e = anomaly_find(&in, arena, &found, &n);
+	return e == ERR_OK ? add_entries(q, s, found, n, arena, report) : e;
 }
 
 static int compare_entries(const void *x, const void *y)
@@ -83,24 +131,17 @@ static enum err find_days(struct db_conn *db, const struct anomaly_question *q, 
 	const int32_t first_day = q->first_day - ANOMALY_HISTORY_DAYS;
 	const size_t n_days = (size_t)(end_day - first_day);
 	struct anomaly_series *series;
-	struct anomaly *found;
-	size_t n_series, n;
+	int64_t *calls;
+	size_t n_series;
 	const int64_t *const starts = day_starts(q->tz, first_day, n_days, arena);
 	if (starts == NULL)
 		return ERR_NO_MEMORY;
-	enum err e = anomaly_series_read(
-		db, &q->user_id, starts, n_days, arena, &series, &n_series, &report->left_out);
+	const enum err e = anomaly_series_read(
+		db, &q->user_id, starts, n_days, arena, &series, &n_series, &calls, &report->left_out);
 	if (e != ERR_OK)
 		return e;
-	const struct anomaly_input in = {.series = series,
-		.n_series = n_series,
-		.n_buckets = n_days,
-		.a_day = 1,
-		.report_from = ANOMALY_HISTORY_DAYS,
-		.threshold = q->threshold,
-		.minimum = {ANOMALY_MINIMUM_DEFAULT_ATTO}};
-	e = anomaly_find(&in, arena, &found, &n);
-	return e == ERR_OK ? add_entries(q, series, starts, false, found, n, arena, report) : e;
+	const struct searched s = {.series = series, .calls = calls, .starts = starts, .a_day = 1};
+	return search(q, &s, n_series, n_days, arena, report);
 }
 
 /* ---- hours ---- */
@@ -126,29 +167,25 @@ static enum err find_hours_from(struct db_conn *db, const struct anomaly_questio
 	int64_t *const starts = arena_array(arena, HOURS_MAX, sizeof *starts);
 	struct usage_sums *const sums = arena_array(arena, HOURS_MAX, sizeof *sums);
 	struct money *const costs = arena_array(arena, HOURS_MAX, sizeof *costs);
-	struct anomaly_series *const all = arena_alloc(arena, sizeof *all);
-	if (starts == NULL || sums == NULL || costs == NULL || all == NULL)
+	int64_t *const calls = arena_array(arena, HOURS_MAX, sizeof *calls);
+	if (starts == NULL || sums == NULL || costs == NULL || calls == NULL)
 		return ERR_NO_MEMORY;
 	const size_t n = hour_starts(q, first_day, end_day, starts);
-	struct anomaly *found;
-	size_t n_found;
 	if (n == 0)
 		return ERR_OK;
-	enum err e = costs_series(db, &q->user_id, NULL, starts, n + 1, sums);
+	const enum err e = costs_series_cost(db, &q->user_id, starts, n + 1, sums);
 	if (e != ERR_OK)
 		return e;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		costs[i] = sums[i].cost;
+		calls[i] = sums[i].calls;
+	}
+	struct anomaly_series *const all = arena_alloc(arena, sizeof *all);
+	if (all == NULL)
+		return ERR_NO_MEMORY;
 	*all = (struct anomaly_series){.kind = ANOMALY_ALL, .costs = costs};
-	const struct anomaly_input in = {.series = all,
-		.n_series = 1,
-		.n_buckets = n,
-		.a_day = HOURS_A_DAY,
-		.report_from = (size_t)ANOMALY_HISTORY_DAYS * HOURS_A_DAY,
-		.threshold = q->threshold,
-		.minimum = {ANOMALY_MINIMUM_DEFAULT_ATTO}};
-	e = anomaly_find(&in, arena, &found, &n_found);
-	return e == ERR_OK ? add_entries(q, all, starts, true, found, n_found, arena, report) : e;
+	const struct searched s = {.series = all, .calls = calls, .starts = starts, .a_day = HOURS_A_DAY};
+	return search(q, &s, 1, n, arena, report);
 }
 
 /* Today and yesterday, as far as they are in the range. */
@@ -179,6 +216,85 @@ static void drop_told_hours(struct anomaly_report *report)
 	*report = kept;
 }
 
+/* ---- why ---- */
+
+/* What is known of the entries from before, by their place. */
+struct known {
+	struct anomaly_basis bases[ANOMALY_DETAILS_MAX];
+	struct anomaly_entry entries[ANOMALY_DETAILS_MAX];
+	bool is_known[ANOMALY_DETAILS_MAX];
+};
+
+/* What is remembered names its dearest event; where retention has dropped that, it is looked for anew. */
+static enum err forget_gone(
+	struct db_conn *db, const struct uuid *user_id, size_t n, struct arena *arena, struct known *k)
+{
+	struct uuid ids[ANOMALY_DETAILS_MAX];
+	size_t places[ANOMALY_DETAILS_MAX], n_ids = 0;
+	bool exist[ANOMALY_DETAILS_MAX];
+	for (size_t i = 0; i < n; i++) {
+		if (!k->is_known[i] || uuid_is_zero(&k->entries[i].event_id))
+			continue;
+		places[n_ids] = i;
+		ids[n_ids++] = k->entries[i].event_id;
+	}
+	if (n_ids == 0)
+		return ERR_OK;
+	const enum err e = anomalies_events_exist(db, user_id, ids, n_ids, arena, exist);
+	for (size_t i = 0; e == ERR_OK && i < n_ids; i++)
+		k->is_known[places[i]] = exist[i];
+	return e;
+}
+
+/* The state is read before what is explained: what changes in between makes the next one ask anew. */
+static enum err recall(struct db_conn *db, const struct anomaly_question *q,
+	const struct anomaly_entry *entries, size_t n, struct arena *arena, struct known *k)
+{
+	struct spend_state state;
+	const enum err e = anomalies_spend_state(db, &q->user_id, &state);
+	if (e != ERR_OK)
+		return e;
+	for (size_t i = 0; i < n; i++) {
+		k->bases[i] = anomaly_basis_of(&q->user_id, &entries[i], &state);
+		k->entries[i] = entries[i];
+		k->is_known[i] = anomaly_memo_get(q->memo, &k->bases[i], arena, &k->entries[i]);
+	}
+	return forget_gone(db, &q->user_id, n, arena, k);
+}
+
+/* The entry from memory, or worked out and remembered. */
+static enum err explain(struct db_conn *db, const struct anomaly_question *q, const struct known *k, size_t i,
+	struct arena *arena, struct anomaly_entry *e)
+{
+	if (k->is_known[i]) {
+		*e = k->entries[i];
+		metric_add(METRIC_ANOMALY_EXPLANATIONS_REMEMBERED, 1);
+		return ERR_OK;
+	}
+	const enum err error = anomaly_explain(db, &q->user_id, arena, e);
+	if (error != ERR_OK)
+		return error;
+	metric_add(METRIC_ANOMALY_EXPLANATIONS_MADE, 1);
+	anomaly_memo_put(q->memo, &k->bases[i], e);
+	return ERR_OK;
+}
+
+/* The first ANOMALY_DETAILS_MAX of the report. */
+static enum err explain_first(struct db_conn *db, const struct anomaly_question *q, struct arena *arena,
+	struct anomaly_report *report)
+{
+	const size_t n = report->n < ANOMALY_DETAILS_MAX ? report->n : ANOMALY_DETAILS_MAX;
+	if (n == 0)
+		return ERR_OK;
+	struct known *const k = arena_alloc(arena, sizeof *k);
+	if (k == NULL)
+		return ERR_NO_MEMORY;
+	enum err e = recall(db, q, report->rows, n, arena, k);
+	for (size_t i = 0; e == ERR_OK && i < n; i++)
+		e = explain(db, q, k, i, arena, &report->rows[i]);
+	return e;
+}
+
 /* ---- the whole ---- */
 
 static enum err find(struct db_conn *db, const struct anomaly_question *q, int32_t end_day,
@@ -202,8 +318,8 @@ enum err anomaly_scan(
 	const int32_t end_day = q->end_day > today + 1 ? today + 1 : q->end_day;
 	struct anomaly_report report = {.rows = NULL};
 	enum err e = end_day > q->first_day ? find(db, q, end_day, arena, &report) : ERR_OK;
-	for (size_t i = 0; e == ERR_OK && i < report.n && i < ANOMALY_DETAILS_MAX; i++)
-		e = anomaly_explain(db, &q->user_id, arena, &report.rows[i]);
+	if (e == ERR_OK)
+		e = explain_first(db, q, arena, &report);
 	if (e == ERR_OK)
 		*ret = report;
 	return e;

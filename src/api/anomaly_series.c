@@ -22,6 +22,7 @@ struct series_set {
 	size_t n, size;
 	size_t n_days;
 	const int64_t *starts; /* n_days + 1 */
+	int64_t *calls;	       /* of all spend, by day */
 	bool left_out;	       /* something has no series of its own because others are dearer */
 	struct arena *arena;
 };
@@ -161,11 +162,14 @@ static enum err add_models(struct series_set *set, struct db_conn *db, const str
 	if (e != ERR_OK)
 		return e;
 	struct growing *const all = add_series(set, &(struct anomaly_series){.kind = ANOMALY_ALL});
-	if (all == NULL)
+	set->calls = arena_array(set->arena, set->n_days, sizeof *set->calls);
+	if (all == NULL || set->calls == NULL)
 		return ERR_NO_MEMORY;
-	for (size_t i = 0; i < r.n; i++)
+	for (size_t i = 0; i < r.n; i++) {
+		set->calls[r.rows[i].interval] += r.rows[i].sums.calls;
 		if (!add_cost(all, r.rows[i].interval, r.rows[i].sums.cost))
 			return ERR_RANGE;
+	}
 	if (r.n > 0)
 		qsort(r.rows, r.n, sizeof *r.rows, compare_rows);
 	e = add_providers(set, db, user_id, &r);
@@ -229,7 +233,8 @@ static enum err add_tags(struct series_set *set, struct db_conn *db, const struc
 }
 
 enum err anomaly_series_read(struct db_conn *db, const struct uuid *user_id, const int64_t *starts,
-	size_t n_days, struct arena *arena, struct anomaly_series **ret, size_t *ret_n, bool *ret_left_out)
+	size_t n_days, struct arena *arena, struct anomaly_series **ret, size_t *ret_n, int64_t **ret_calls,
+	bool *ret_left_out)
 {
 	struct series_set set = {.n_days = n_days, .starts = starts, .arena = arena};
 	enum err e = add_models(&set, db, user_id);
@@ -246,6 +251,7 @@ enum err anomaly_series_read(struct db_conn *db, const struct uuid *user_id, con
 		series[i] = set.rows[i].s;
 	*ret = series;
 	*ret_n = set.n;
+	*ret_calls = set.calls;
 	*ret_left_out = set.left_out;
 	return ERR_OK;
 }

@@ -22,7 +22,8 @@ enum err recommendations_anomalies(struct http_request *rq, const struct range *
 		.now_us = rq->received_us,
 		.first_day = range->first_day,
 		.end_day = range->end_day,
-		.threshold = threshold};
+		.threshold = threshold,
+		.memo = api_of(rq)->anomaly_memo};
 	struct anomaly_report report;
 	struct dismissed dismissed;
 	enum err e = anomaly_scan(api_db(rq), &q, arena, &report);

@@ -118,7 +118,8 @@ static enum err look_at(struct db_conn *db, void *arg)
 		.now_us = l->now_us,
 		.first_day = today + 1 - REPORT_DAYS,
 		.end_day = today + 1,
-		.threshold = ANOMALY_THRESHOLD_DEFAULT};
+		.threshold = ANOMALY_THRESHOLD_DEFAULT,
+		.memo = l->watch->api->anomaly_memo};
 	struct anomaly_report report = {.n = 0};
 	l->n_new = 0;
 	enum err e =

@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include "llmlab/api/anomaly_memo.h"
 #include "llmlab/api/api.h"
 #include "llmlab/app/alerts.h"
 #include "llmlab/app/anomaly_watch.h"
@@ -45,6 +46,7 @@ struct server {
 	struct token_cache *tokens;
 	struct revocations *revocations;
 	struct refused_keys *refused_keys;
+	struct anomaly_memo *anomaly_memo;
 	struct ingest *ingest;
 	struct api api;
 	struct watch *watch;
@@ -242,11 +244,13 @@ static bool start_api(struct server *s)
 	s->revocations = revocations_new(REVOCATIONS_MAX);
 	s->tokens = token_cache_new();
 	s->refused_keys = refused_keys_new();
-	if (s->revocations == NULL || s->tokens == NULL || s->refused_keys == NULL)
+	s->anomaly_memo = anomaly_memo_new();
+	if (s->revocations == NULL || s->tokens == NULL || s->refused_keys == NULL || s->anomaly_memo == NULL)
 		return fail("out of memory");
 	s->api.jwt = s->keys;
 	s->api.tokens = s->tokens;
 	s->api.refused_keys = s->refused_keys;
+	s->api.anomaly_memo = s->anomaly_memo;
 	s->api.throttles = s->config.rate_limits;
 	s->api.login_rates = (struct login_rates){.network_per_hour = (int)s->config.login_failures_per_hour,
 		.everybody_per_hour = (int)s->config.login_failures_of_all_per_hour};
@@ -315,6 +319,7 @@ static void server_stop(struct server *s)
 	seal_keys_free(s->seal);
 	token_cache_free(s->tokens);
 	refused_keys_free(s->refused_keys);
+	anomaly_memo_free(s->anomaly_memo);
 	catalogue_shutdown();
 	own_prices_shutdown();
 	start_database_close(&s->database);

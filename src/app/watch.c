@@ -5,6 +5,7 @@
 #include "llmlab/app/watch.h"
 #include <stdlib.h>
 #include "llmlab/app/ticker.h"
+#include "llmlab/api/anomaly_memo.h"
 #include "llmlab/api/own_prices_load.h"
 #include "llmlab/api/repricing_run.h"
 #include "llmlab/base/clock.h"
@@ -54,6 +55,8 @@ static void note_auth_change(void *arg, const struct auth_change *change)
 	w->learned = true;
 	revocations_add_account(w->api->revocations, &change->account, change->session_generation,
 		change->key_generation, clock_now_us() + AUTH_CHANGE_KEPT_US);
+	if (change->session_generation == INT64_MAX) /* the account is gone */
+		anomaly_memo_forget(w->api->anomaly_memo, &change->account);
 }
 
 /* Also the probe: what it asks is one small query when nobody logs out. */

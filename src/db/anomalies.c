@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "llmlab/base/check.h"
+#include "llmlab/base/clock.h"
 #include "scope.h"
 
 #define PARAMS_BYTES 65536
@@ -20,6 +22,17 @@ static const struct db_stmt DEAREST = {"anomalies_dearest_event",
 	" AND ($4::text IS NULL OR provider = $4) AND ($5::text IS NULL OR model = $5)"
 	" AND ($6::text IS NULL OR coalesce(project, '') = $6) AND ($7::text IS NULL OR tags ->> $7 = $8)"
 	" ORDER BY cost DESC, occurred_at, id LIMIT 1"};
+
+/* The limit has each of the few be looked up by itself, in its own partition. */
+static const struct db_stmt EXIST = {"anomalies_events_exist",
+	"SELECT k.n FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY"
+	" AS k (id, from_at, to_at, n) CROSS JOIN LATERAL (SELECT FROM events AS e WHERE e.user_id = $1 AND "
+	"e.id = k.id"
+	" AND e.occurred_at >= k.from_at AND e.occurred_at < k.to_at LIMIT 1) AS found"};
+
+static const struct db_stmt STATE = {"anomalies_spend_state",
+	"SELECT count(*), coalesce(sum(events_changed), 0)::bigint, pg_postmaster_start_time(),"
+	" 'events'::regclass::oid::bigint FROM repricings WHERE user_id = $1"};
 
 static const struct db_stmt STORE = {"anomalies_store",
 	"INSERT INTO anomalies AS a (user_id, id, granularity, start_at, end_at, scope, cost, expected_cost, "
@@ -95,6 +108,54 @@ enum err anomalies_dearest_event(struct db_conn *c, const struct uuid *user_id,
 	const enum err e = db_run(c, &DEAREST, &p, &r);
 	if (e == ERR_OK)
 		*ret = db_rows(r) > 0 ? db_uuid(r, 0, 0) : (struct uuid){{0}};
+	return e;
+}
+
+enum err anomalies_events_exist(struct db_conn *c, const struct uuid *user_id, const struct uuid *ids,
+	size_t n, struct arena *arena, bool *ret)
+{
+	int64_t *const from_us = arena_array(arena, n, sizeof *from_us);
+	int64_t *const to_us = arena_array(arena, n, sizeof *to_us);
+	if (from_us == NULL || to_us == NULL)
+		return ERR_NO_MEMORY;
+	for (size_t i = 0; i < n; i++) {
+		from_us[i] = uuid_v7_ms(&ids[i]) * US_PER_MS;
+		to_us[i] = from_us[i] + US_PER_MS;
+	}
+	struct db_params p;
+	db_params_init(&p, arena);
+	db_param_uuid(&p, user_id);
+	db_param_uuid_array_binary(&p, ids, n);
+	db_param_instant_array_binary(&p, from_us, n);
+	db_param_instant_array_binary(&p, to_us, n);
+	PGresult *r SCOPE_RESULT = NULL;
+	const enum err e = db_run(c, &EXIST, &p, &r);
+	if (e != ERR_OK)
+		return e;
+	for (size_t i = 0; i < n; i++)
+		ret[i] = false;
+	for (int row = 0; row < db_rows(r); row++) {
+		const int64_t i = db_i64(r, row, 0) - 1;
+		CHECK(i >= 0 && (size_t)i < n);
+		ret[i] = true;
+	}
+	return ERR_OK;
+}
+
+enum err anomalies_spend_state(struct db_conn *c, const struct uuid *user_id, struct spend_state *ret)
+{
+	struct arena scratch SCOPE_ARENA;
+	arena_init(&scratch, PARAMS_BYTES);
+	struct db_params p;
+	db_params_init(&p, &scratch);
+	db_param_uuid(&p, user_id);
+	PGresult *r SCOPE_RESULT = NULL;
+	const enum err e = db_run_row(c, &STATE, &p, &r);
+	if (e == ERR_OK)
+		*ret = (struct spend_state){.repricings = db_i64(r, 0, 0),
+			.repriced_events = db_i64(r, 0, 1),
+			.server_start_us = db_instant(r, 0, 2),
+			.events_table = db_i64(r, 0, 3)};
 	return e;
 }
 

@@ -18,11 +18,21 @@ struct anomaly_contributor {
 	struct money contribution; /* more than 0; an estimate, in whole millionths of a USD */
 };
 
+/* What all spend of a time was. */
+struct anomaly_window {
+	int64_t calls;
+	struct money cost;
+};
+
+struct anomaly_memo; /* anomaly_memo.h */
+
 struct anomaly_entry {
 	char id[ANOMALY_ID_SIZE];
 	bool hourly;
 	int32_t day; /* the civil day it is or lies in */
 	int64_t start_us, end_us;
+	int64_t before_us;	   /* begin of the days that it is compared with, which end with start_us */
+	struct anomaly_window all; /* of all spend from before_us to end_us */
 	struct anomaly found;
 	const struct anomaly_series *series, *also[ANOMALY_ALSO_MAX];
 	/* Why: of the first ANOMALY_DETAILS_MAX only. */
@@ -48,6 +58,7 @@ struct anomaly_question {
 	int64_t now_us;
 	int32_t first_day, end_day; /* days to report, [first, end); days after today do not count */
 	double threshold;
+	struct anomaly_memo *memo; /* of what was explained before; NULL: none */
 };
 /* Days of the range, and hours of its part that is today or yesterday. Series: all spend, and the
  * ANOMALY_SERIES_MAX dearest providers, models, projects and values of tags (of ANOMALY_TAG_KEYS_MAX keys);
@@ -69,9 +80,10 @@ const char *anomaly_sentence(const struct anomaly_entry *e, struct arena *arena)
 struct usage_filter anomaly_filter(const struct anomaly_series *s);
 
 /* The series of the days starts[i] .. starts[i + 1], n_days of them: all spend first, then the dearest of
- * each kind. *ret_left_out: there are more. For anomaly_scan(). */
+ * each kind. *ret_left_out: there are more. *ret_calls: of all spend, n_days numbers. For anomaly_scan(). */
 enum err anomaly_series_read(struct db_conn *db, const struct uuid *user_id, const int64_t *starts,
-	size_t n_days, struct arena *arena, struct anomaly_series **ret, size_t *ret_n, bool *ret_left_out);
+	size_t n_days, struct arena *arena, struct anomaly_series **ret, size_t *ret_n, int64_t **ret_calls,
+	bool *ret_left_out);
 /* Fills causes, contributors and event_id of an entry. For anomaly_scan(). */
 enum err anomaly_explain(
 	struct db_conn *db, const struct uuid *user_id, struct arena *arena, struct anomaly_entry *e);

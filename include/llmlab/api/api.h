@@ -12,6 +12,8 @@
 #include "llmlab/ingest/ingest.h"
 #include "llmlab/ingest/spenders.h"
 
+struct anomaly_memo; /* anomaly_memo.h */
+
 /* How long what ended sessions and keys is remembered: no token lives longer than a year. */
 #define AUTH_CHANGE_KEPT_US ((int64_t)366 * 24 * 3600 * 1000000)
 
@@ -22,6 +24,7 @@ struct api {
 	struct token_cache *tokens; /* verified a moment ago */
 	struct revocations *revocations;
 	struct refused_keys *refused_keys;
+	struct anomaly_memo *anomaly_memo; /* what was found out about unusual times; NULL: nothing is remembered */
 	bool throttles; /* whether logins and signups may have to wait */
 	struct login_rates login_rates;
 	struct signup_rates signup_rates;

@@ -19,6 +19,21 @@ enum err anomalies_dearest_event(struct db_conn *c, const struct uuid *user_id,
 	const struct usage_filter *scope, int64_t from_us, int64_t to_us, struct arena *arena,
 	struct uuid *ret);
 
+/* Which of the n events (ids of anomalies_dearest_event()) are still there: retention may have dropped some.
+ */
+enum err anomalies_events_exist(struct db_conn *c, const struct uuid *user_id, const struct uuid *ids,
+	size_t n, struct arena *arena, bool *ret);
+
+/* What tells, together with a number of calls, whether a user's events are what they were at another time:
+ * they only become more, or are re-priced, which the ledger counts. A database that was set back has another
+ * start, or other tables. */
+struct spend_state {
+	int64_t repricings, repriced_events; /* in the user's ledger; neither ever becomes less */
+	int64_t server_start_us;	     /* of the database */
+	int64_t events_table;		     /* its number in the database */
+};
+enum err anomalies_spend_state(struct db_conn *c, const struct uuid *user_id, struct spend_state *ret);
+
 struct stored_anomaly {
 	const char *id, *granularity, *scope_json, *severity;
 	int64_t start_us, end_us;

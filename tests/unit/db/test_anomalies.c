@@ -126,12 +126,80 @@ START_TEST(anomalies_dearest_event_is_of_the_scope_and_time)
 }
 END_TEST
 
+/* An event with an id as the server makes them. */
+static struct uuid add_event_with_id(const struct uuid *user, const char *when)
+{
+	static const struct db_stmt RENAME = {"test_event_id",
+		"UPDATE events SET id = $2 WHERE user_id = $1 AND occurred_at = $3::timestamptz"};
+	const struct test_event e = event_of(when, "m", "5", NULL, NULL);
+	const struct uuid id = uuid_v7(at(when) / US_PER_MS);
+	struct db_params p;
+	add_event(user, &e);
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, user);
+	db_param_uuid(&p, &id);
+	db_param_text(&p, when);
+	run_sql(&RENAME, &p);
+	return id;
+}
+
+START_TEST(anomalies_events_exist_tells_which_are_there)
+{
+	const struct uuid user = new_user(), other = new_user();
+	static const char *const MARCH = "2026-03-01T10:00:00.123456Z";
+	const struct uuid ids[] = {uuid_v7(at(MARCH) / US_PER_MS), /* nobody's */
+		add_event_with_id(&user, MARCH), add_event_with_id(&other, MARCH),
+		add_event_with_id(&user, "2026-04-01T10:00:00Z")};
+	bool exist[] = {true, false, true, false};
+	ck_assert_int_eq(anomalies_events_exist(conn, &user, ids, 4, &arena, exist), ERR_OK);
+	ck_assert(!exist[0] && exist[1] && !exist[2] && exist[3]);
+}
+END_TEST
+
+static struct spend_state state_of(const struct uuid *user)
+{
+	struct spend_state s = {0};
+	ck_assert_int_eq(anomalies_spend_state(conn, user, &s), ERR_OK);
+	return s;
+}
+
+START_TEST(anomalies_spend_state_counts_the_users_ledger)
+{
+	static const struct db_stmt REPRICING = {"test_repricing",
+		"INSERT INTO repricings (user_id, id, kind, range_from, range_to, cursor_at, cursor_id, "
+		"events_examined,"
+		" events_changed) SELECT $1, gen_random_uuid(), 'requested', now() - interval '1 day', "
+		"now(), now(),"
+		" gen_random_uuid(), 9, $2::bigint"};
+	const struct uuid user = new_user(), other = new_user();
+	const struct spend_state none = state_of(&user);
+	ck_assert_int_eq(none.repricings, 0);
+	ck_assert_int_eq(none.repriced_events, 0);
+	ck_assert_int_gt(none.server_start_us, at("2020-01-01T00:00:00Z"));
+	ck_assert_int_gt(none.events_table, 0);
+	for (int64_t changed = 4; changed <= 7; changed += 3) {
+		struct db_params p;
+		db_params_init(&p, &arena);
+		db_param_uuid(&p, &user);
+		db_param_i64(&p, changed);
+		run_sql(&REPRICING, &p);
+	}
+	const struct spend_state two = state_of(&user), others = state_of(&other);
+	ck_assert_int_eq(two.repricings, 2);
+	ck_assert_int_eq(two.repriced_events, 11);
+	ck_assert_int_eq(two.server_start_us, none.server_start_us);
+	ck_assert_int_eq(two.events_table, none.events_table);
+	ck_assert_int_eq(others.repricings, 0);
+	ck_assert_int_eq(others.repriced_events, 0);
+}
+END_TEST
+
 START_TEST(anomalies_tag_keys_are_the_users_most_used)
 {
 	const struct uuid user = new_user(), other = new_user();
-	static const struct db_stmt SET = {
-		"test_set", "INSERT INTO usage_sets (user_id, id, project, customer, tags) VALUES ($1, "
-			    "gen_random_uuid(), '', '', $2::jsonb)"};
+	static const struct db_stmt SET = {"test_set",
+		"INSERT INTO usage_sets (user_id, id, project, customer, tags) VALUES ($1, "
+		"gen_random_uuid(), '', '', $2::jsonb)"};
 	static const char *const TAGS[] = {"{\"a\": \"1\", \"b\": \"1\"}", "{\"b\": \"2\"}",
 		"{\"c\": \"1\", \"b\": \"3\"}", NULL, "{\"c\": \"2\"}"};
 	for (size_t i = 0; i < sizeof(TAGS) / sizeof(TAGS[0]); i++) {
@@ -255,6 +323,8 @@ int main(void)
 	tcase_add_test(t, anomalies_store_is_new_once);
 	tcase_add_test(t, anomalies_has_and_drop_go_by_user_granularity_and_time);
 	tcase_add_test(t, anomalies_dearest_event_is_of_the_scope_and_time);
+	tcase_add_test(t, anomalies_events_exist_tells_which_are_there);
+	tcase_add_test(t, anomalies_spend_state_counts_the_users_ledger);
 	tcase_add_test(t, anomalies_tag_keys_are_the_users_most_used);
 	tcase_add_test(t, anomaly_scans_due_and_claim_share_the_users);
 	tcase_add_test(t, spend_users_list_pages_by_id);
