@@ -26,7 +26,8 @@ struct remembered {
 
 struct anomaly_memo {
 	pthread_mutex_t lock;
-	uint64_t uses;
+	uint64_t uses, generation;
+	size_t n;
 	struct remembered *sets[SETS][WAYS]; /* owned; NULL: free */
 };
 
@@ -63,7 +64,7 @@ static bool is_same_data(const struct anomaly_basis *a, const struct anomaly_bas
 	       money_compare(a->all.cost, b->all.cost) == 0 && a->state.repricings == b->state.repricings &&
 	       a->state.repriced_events == b->state.repriced_events &&
 	       a->state.server_start_us == b->state.server_start_us &&
-	       a->state.events_table == b->state.events_table;
+	       a->state.database == b->state.database && a->state.sums_file == b->state.sums_file;
 }
 
 static struct remembered **set_of(struct anomaly_memo *m, const struct anomaly_basis *b)
@@ -156,12 +157,13 @@ struct anomaly_memo *anomaly_memo_new(void)
 }
 
 /* Empties a place, if there is anything in it. */
-static void drop(struct remembered **place)
+static void drop(struct anomaly_memo *m, struct remembered **place)
 {
 	if (*place == NULL)
 		return;
 	free(*place);
 	*place = NULL;
+	m->n--;
 	metric_add(METRIC_ANOMALY_EXPLANATIONS, -1);
 }
 
@@ -171,7 +173,7 @@ void anomaly_memo_free(struct anomaly_memo *m)
 		return;
 	for (size_t i = 0; i < SETS; i++)
 		for (size_t j = 0; j < WAYS; j++)
-			drop(&m->sets[i][j]);
+			drop(m, &m->sets[i][j]);
 	CHECK(pthread_mutex_destroy(&m->lock) == 0);
 	free(m);
 }
@@ -208,28 +210,63 @@ static struct remembered **place_for(struct anomaly_memo *m, const struct anomal
 	return &set[oldest];
 }
 
-void anomaly_memo_put(struct anomaly_memo *m, const struct anomaly_basis *b, const struct anomaly_entry *e)
+uint64_t anomaly_memo_generation(struct anomaly_memo *m)
 {
-	struct remembered *const r = m == NULL ? NULL : copy_in(b, e);
+	if (m == NULL)
+		return 0;
+	CHECK(pthread_mutex_lock(&m->lock) == 0);
+	const uint64_t generation = m->generation;
+	CHECK(pthread_mutex_unlock(&m->lock) == 0);
+	return generation;
+}
+
+/* With the lock held; takes r over. */
+static void keep(struct anomaly_memo *m, struct remembered *r)
+{
+	struct remembered **const place = place_for(m, &r->basis);
+	drop(m, place);
+	r->used = ++m->uses;
+	*place = r;
+	m->n++;
+	metric_add(METRIC_ANOMALY_EXPLANATIONS, 1);
+}
+
+void anomaly_memo_put(struct anomaly_memo *m, uint64_t generation, const struct anomaly_basis *b,
+	const struct anomaly_entry *e)
+{
+	struct remembered *r = m == NULL ? NULL : copy_in(b, e);
 	if (r == NULL)
 		return;
 	CHECK(pthread_mutex_lock(&m->lock) == 0);
-	struct remembered **const place = place_for(m, b);
-	drop(place);
-	r->used = ++m->uses;
-	*place = r;
-	metric_add(METRIC_ANOMALY_EXPLANATIONS, 1);
+	if (generation == m->generation) {
+		keep(m, r);
+		r = NULL;
+	}
+	CHECK(pthread_mutex_unlock(&m->lock) == 0);
+	free(r);
+}
+
+/* NULL: everybody. */
+static void forget(struct anomaly_memo *m, const struct uuid *user_id)
+{
+	if (m == NULL)
+		return;
+	CHECK(pthread_mutex_lock(&m->lock) == 0);
+	m->generation++;
+	for (size_t i = 0; m->n > 0 && i < SETS * WAYS; i++) {
+		struct remembered **const place = &m->sets[i / WAYS][i % WAYS];
+		if (*place != NULL && (user_id == NULL || uuid_equal(&(*place)->basis.user_id, user_id)))
+			drop(m, place);
+	}
 	CHECK(pthread_mutex_unlock(&m->lock) == 0);
 }
 
 void anomaly_memo_forget(struct anomaly_memo *m, const struct uuid *user_id)
 {
-	if (m == NULL)
-		return;
-	CHECK(pthread_mutex_lock(&m->lock) == 0);
-	for (size_t i = 0; i < SETS; i++)
-		for (size_t j = 0; j < WAYS; j++)
-			if (m->sets[i][j] != NULL && uuid_equal(&m->sets[i][j]->basis.user_id, user_id))
-				drop(&m->sets[i][j]);
-	CHECK(pthread_mutex_unlock(&m->lock) == 0);
+	forget(m, user_id);
+}
+
+void anomaly_memo_clear(struct anomaly_memo *m)
+{
+	forget(m, NULL);
 }

@@ -220,6 +220,7 @@ static void drop_told_hours(struct anomaly_report *report)
 
 /* What is known of the entries from before, by their place. */
 struct known {
+	uint64_t generation; /* of the memory, before anything was read */
 	struct anomaly_basis bases[ANOMALY_DETAILS_MAX];
 	struct anomaly_entry entries[ANOMALY_DETAILS_MAX];
 	bool is_known[ANOMALY_DETAILS_MAX];
@@ -275,13 +276,13 @@ static enum err explain(struct db_conn *db, const struct anomaly_question *q, co
 	if (error != ERR_OK)
 		return error;
 	metric_add(METRIC_ANOMALY_EXPLANATIONS_MADE, 1);
-	anomaly_memo_put(q->memo, &k->bases[i], e);
+	anomaly_memo_put(q->memo, k->generation, &k->bases[i], e);
 	return ERR_OK;
 }
 
 /* The first ANOMALY_DETAILS_MAX of the report. */
-static enum err explain_first(struct db_conn *db, const struct anomaly_question *q, struct arena *arena,
-	struct anomaly_report *report)
+static enum err explain_first(struct db_conn *db, const struct anomaly_question *q, uint64_t generation,
+	struct arena *arena, struct anomaly_report *report)
 {
 	const size_t n = report->n < ANOMALY_DETAILS_MAX ? report->n : ANOMALY_DETAILS_MAX;
 	if (n == 0)
@@ -289,6 +290,7 @@ static enum err explain_first(struct db_conn *db, const struct anomaly_question 
 	struct known *const k = arena_alloc(arena, sizeof *k);
 	if (k == NULL)
 		return ERR_NO_MEMORY;
+	k->generation = generation;
 	enum err e = recall(db, q, report->rows, n, arena, k);
 	for (size_t i = 0; e == ERR_OK && i < n; i++)
 		e = explain(db, q, k, i, arena, &report->rows[i]);
@@ -316,10 +318,11 @@ enum err anomaly_scan(
 {
 	const int32_t today = tz_day_of(q->tz, q->now_us);
 	const int32_t end_day = q->end_day > today + 1 ? today + 1 : q->end_day;
+	const uint64_t generation = anomaly_memo_generation(q->memo);
 	struct anomaly_report report = {.rows = NULL};
 	enum err e = end_day > q->first_day ? find(db, q, end_day, arena, &report) : ERR_OK;
 	if (e == ERR_OK)
-		e = explain_first(db, q, arena, &report);
+		e = explain_first(db, q, generation, arena, &report);
 	if (e == ERR_OK)
 		*ret = report;
 	return e;

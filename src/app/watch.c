@@ -127,6 +127,7 @@ static void forget_all(struct watch *w)
 	revocations_forget_accounts(w->api->revocations);
 	token_cache_clear(w->api->tokens);
 	refused_keys_clear(w->api->refused_keys);
+	anomaly_memo_clear(w->api->anomaly_memo);
 	own_prices_watch_forget(&w->own_prices);
 	repricing_forget_catalogue();
 }

@@ -23,16 +23,19 @@ static const struct db_stmt DEAREST = {"anomalies_dearest_event",
 	" AND ($6::text IS NULL OR coalesce(project, '') = $6) AND ($7::text IS NULL OR tags ->> $7 = $8)"
 	" ORDER BY cost DESC, occurred_at, id LIMIT 1"};
 
-/* The limit has each of the few be looked up by itself, in its own partition. */
+/* The limit has each of the few be looked up by itself, in its own partition; $5 and $6, begin and end of
+ * all, say which partitions are looked at. */
 static const struct db_stmt EXIST = {"anomalies_events_exist",
 	"SELECT k.n FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY"
 	" AS k (id, from_at, to_at, n) CROSS JOIN LATERAL (SELECT FROM events AS e WHERE e.user_id = $1 AND "
 	"e.id = k.id"
-	" AND e.occurred_at >= k.from_at AND e.occurred_at < k.to_at LIMIT 1) AS found"};
+	" AND e.occurred_at >= k.from_at AND e.occurred_at < k.to_at"
+	" AND e.occurred_at >= $5 AND e.occurred_at < $6 LIMIT 1) AS found"};
 
 static const struct db_stmt STATE = {"anomalies_spend_state",
 	"SELECT count(*), coalesce(sum(events_changed), 0)::bigint, pg_postmaster_start_time(),"
-	" 'events'::regclass::oid::bigint FROM repricings WHERE user_id = $1"};
+	" (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),"
+	" pg_relation_filenode('usage_day')::bigint FROM repricings WHERE user_id = $1"};
 
 static const struct db_stmt STORE = {"anomalies_store",
 	"INSERT INTO anomalies AS a (user_id, id, granularity, start_at, end_at, scope, cost, expected_cost, "
@@ -118,9 +121,12 @@ enum err anomalies_events_exist(struct db_conn *c, const struct uuid *user_id, c
 	int64_t *const to_us = arena_array(arena, n, sizeof *to_us);
 	if (from_us == NULL || to_us == NULL)
 		return ERR_NO_MEMORY;
+	int64_t first_us = INT64_MAX, last_us = INT64_MIN;
 	for (size_t i = 0; i < n; i++) {
 		from_us[i] = uuid_v7_ms(&ids[i]) * US_PER_MS;
 		to_us[i] = from_us[i] + US_PER_MS;
+		first_us = from_us[i] < first_us ? from_us[i] : first_us;
+		last_us = to_us[i] > last_us ? to_us[i] : last_us;
 	}
 	struct db_params p;
 	db_params_init(&p, arena);
@@ -128,6 +134,8 @@ enum err anomalies_events_exist(struct db_conn *c, const struct uuid *user_id, c
 	db_param_uuid_array_binary(&p, ids, n);
 	db_param_instant_array_binary(&p, from_us, n);
 	db_param_instant_array_binary(&p, to_us, n);
+	db_param_instant(&p, first_us);
+	db_param_instant(&p, last_us);
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &EXIST, &p, &r);
 	if (e != ERR_OK)
@@ -155,7 +163,8 @@ enum err anomalies_spend_state(struct db_conn *c, const struct uuid *user_id, st
 		*ret = (struct spend_state){.repricings = db_i64(r, 0, 0),
 			.repriced_events = db_i64(r, 0, 1),
 			.server_start_us = db_instant(r, 0, 2),
-			.events_table = db_i64(r, 0, 3)};
+			.database = db_i64(r, 0, 3),
+			.sums_file = db_i64(r, 0, 4)};
 	return e;
 }
 

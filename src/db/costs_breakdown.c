@@ -74,9 +74,10 @@ enum { COLUMN_INTERVAL, COLUMN_SUMS, COLUMN_OTHER = COLUMN_SUMS + N_SUMS, COLUMN
 		"$20") ") AS v1, array_agg(" SET_VALUE("$15", "$21") ") AS v2, array_agg(" SET_VALUE("$16",  \
 		"$22") ") AS v3 FROM usage_sets AS s WHERE s.user_id = $1 AND " SET_FILTER                   \
 		       ") AS a CROSS JOIN LATERAL unnest(a.id, a.v1, a.v2, a.v3) AS u (id, v1, v2, v3)) "
-/* Rows t with their sets. An inner join as a FULL one, which PostgreSQL only does by hashing: the plan is
- * made once, knows no parameters, and would otherwise compare each row with every set or read rows again for
- * each. What has no partner is left out by a condition that the planner does not see through. */
+/* Rows t with their sets. An inner join as a FULL one, which PostgreSQL does by hashing (or merging), never
+ * row by row: the plan is made once, knows no parameters, and would otherwise compare each row with every set
+ * or read rows again for each. What has no partner is left out by a condition that the planner does not see
+ * through. */
 #define WITH_SETS " FULL JOIN d ON d.id = t.set_id WHERE num_nulls(t.set_id, d.id) < 1"
 
 /* The levels of statements that ask for providers or models, and of those that do not, whose days and weeks

@@ -26,9 +26,9 @@ static const struct db_stmt SAMPLE = {"event_sample",
 	"(^|[^a-z])(batch|offline|nightly|backfill|bulk|etl|eval|evals|evaluation|async|cron|scheduled)"     \
 	"([^a-z]|$)"
 
-/* $1 user; $2, $3 first day and the day after the last; $4 rows. Days of sets are folded into one row for
- * each set, so that every set is looked up once, by its key; most are ruled out by one look at all their
- * texts together, and only of those that are left are the models read, each day by its key.
+/* $1 user; $2, $3 first day and the day after the last; $4 rows; $5 models of each. Days of sets are folded
+ * into one row for each set, so that every set is looked up once, by its key; most are ruled out by one look
+ * at all their texts together, and only of those that are left are the models read, each day by its key.
  */
 static const struct db_stmt WAITING = {"waiting_usage_find",
 	"SELECT n.provider, n.model, sum(n.calls)::bigint, sum(n.input_tokens)::bigint,"
@@ -48,7 +48,7 @@ static const struct db_stmt WAITING = {"waiting_usage_find",
 	" OFFSET 0) w"
 	" CROSS JOIN LATERAL unnest(u.days) AS d (day)"
 	" CROSS JOIN LATERAL (SELECT * FROM usage_set_model_day WHERE user_id = $1 AND bucket = d.day"
-	" AND set_id = u.set_id OFFSET 0) n"
+	" AND set_id = u.set_id ORDER BY provider, model LIMIT $5::integer) n"
 	" WHERE w.says IS NOT NULL GROUP BY n.provider, n.model"};
 
 /* ---- single calls ---- */
@@ -151,6 +151,7 @@ enum err waiting_usage_find(struct db_conn *c, const struct uuid *user_id, int64
 	db_param_instant(&p, day_ceil(from_us));
 	db_param_instant(&p, day_ceil(to_us - US_PER_DAY + 1)); /* the day that ends by then is the last */
 	db_param_i64(&p, WAITING_SETS_MAX);
+	db_param_i64(&p, WAITING_MODELS_MAX);
 	PGresult *r SCOPE_RESULT = NULL;
 	const enum err e = db_run(c, &WAITING, &p, &r);
 	if (e != ERR_OK)

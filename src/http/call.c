@@ -263,6 +263,7 @@ static bool authenticate_now(struct call *c, void *worker)
 
 static void give_back(struct call *c, struct executor_thread *t)
 {
+	CHECK(c->followers == NULL);
 	executor_free_thread(t);
 	call_move(c, CALL_RUNNING, CALL_READY);
 	loop_post(c);

@@ -169,7 +169,8 @@ static void wait_until(struct executor *e, int64_t look_us)
 
 /* The next request; NULL when stopping and nothing is left. A request becomes ready when it is queued, which
  * wakes a thread, when its hold is over, for which idle threads look, or when the thread that answers the
- * same has ended, which comes here next. */
+ * same has ended, which comes here next. Whoever was woken may have been the only one that looked for the end
+ * of a hold, so it wakes another while anything is left. */
 static struct call *take(struct executor_thread *t)
 {
 	struct executor *e = t->executor;
@@ -187,6 +188,8 @@ static struct call *take(struct executor_thread *t)
 		if (c->next == NULL)
 			e->end = at;
 		c->next = NULL;
+		if (e->head != NULL)
+			pthread_cond_signal(&e->filled);
 		e->queued--;
 		e->events -= brings_events(c);
 		e->busy++;

@@ -72,7 +72,7 @@ static void shared_body_unref(void *cls)
 enum err reply_share(struct reply *r, struct reply *ret)
 {
 	CHECK(!r->parked && !r->streamed);
-	if (r->shared == NULL && r->body.len > 0) {
+	if (r->shared == NULL && r->body.data != NULL) {
 		struct shared_body *const s = malloc(sizeof *s);
 		if (s == NULL)
 			return ERR_NO_MEMORY;

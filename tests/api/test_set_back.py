@@ -1,6 +1,7 @@
 """The database is set back (restored in place) under running servers: what they remember of it must not make a number wrong."""
 import contextlib
 import subprocess
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
@@ -65,6 +66,16 @@ def until_costs(user, cost):
     wait_for(lambda: estimate(user) == Decimal(cost), f"a price that makes {cost}")
 
 
+def change_noted(two, change):
+    """Makes a change, and waits until both servers have noted in the database that they know of it."""
+    database = two[0].database()
+    since = query(database, "SELECT clock_timestamp()")[0][0]
+    result = change()
+    wait_for(lambda: query(database, "SELECT count(*) FROM history_marks WHERE moved_at >= %s", (since,))[0][0] >= 2, "both marks")
+    database.close()
+    return result
+
+
 def by_customer(user):
     rows = user.ok("GET", "/api/costs/breakdown", query={**RANGE, "group_by": "customer"})["rows"]
     return {row["customer"]: row["call_count"] for row in rows}
@@ -81,7 +92,7 @@ def test_own_prices_are_those_of_the_restored_database(two, postgres):
     for price in ("2", "3", "4"):
         last = set_price(users[0], price)
         users[0].ok("DELETE", f"/api/pricing/overrides/{last}", status=204)
-    set_price(users[0], "5")
+    change_noted(two, lambda: set_price(users[0], "5"))
     for user in users:
         until_costs(user, "0.005")
     backup.put_back()
@@ -99,7 +110,7 @@ def test_prices_that_were_first_set_after_the_backup_are_gone(two, postgres):
     user = sign_up(two[0].port)
     beside = user.on(two[1].port)
     backup = Backup(postgres, two[0])
-    set_price(user, "5")
+    change_noted(two, lambda: set_price(user, "5"))
     for one in (user, beside):
         until_costs(one, "0.005")
     backup.put_back()
@@ -127,6 +138,41 @@ def test_sets_that_were_lost_are_written_again(two, postgres):
     database.close()
 
 
+SUMS = ("usage_model_15m", "usage_model_day", "usage_model_week", "usage_set_model_15m", "usage_set_model_day", "usage_set_day", "usage_set_week",
+        "usage_hour", "usage_day")
+
+
+def test_explanations_are_of_what_is_there_after_rows_were_put_back(two):
+    """Tables are emptied and filled again; then the same calls at the same cost come from somebody else."""
+    user = sign_up(two[0].port)
+    today = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def spend(days, cost, **more):
+        return [call(cost=cost, timestamp=(today - timedelta(days=n)).isoformat(), **more) for n in days]
+
+    def customers():
+        """Who is said to be behind the unusual day."""
+        found = user.ok("GET", "/api/recommendations/anomalies")["anomalies"]
+        return {c["value"] for a in found for c in a["contributors"] if c["dimension"] == "customer"}
+
+    user.batch(spend(range(1, 41), "1", customer="usual"))
+    database = two[0].database()
+    for table in ("events", *SUMS):
+        query(database, f"CREATE TABLE saved_{table} AS TABLE {table}")
+    user.batch(spend([2], "100", customer="somebody"))
+    assert customers() == {"somebody"} == customers()
+    database.autocommit = False
+    for table in ("events", *SUMS):
+        query(database, f"TRUNCATE {table}")
+        query(database, f"INSERT INTO {table} SELECT * FROM saved_{table}")
+        query(database, f"DROP TABLE saved_{table}")
+    database.commit()
+    database.close()
+    assert customers() == set()
+    user.batch(spend([2], "100", customer="another"))
+    assert customers() == {"another"}
+
+
 def test_sets_are_relied_on_while_the_database_stays_what_it_is(two):
     """The check before a set is not inserted again costs nothing where nothing was set back."""
     user = sign_up(two[0].port)
@@ -146,7 +192,8 @@ def test_sessions_and_keys_are_those_of_the_restored_database(two, postgres):
     backup = Backup(postgres, two[0])
     user.ok("DELETE", f"/api/keys/{kept['id']}", status=204)
     lost = user.ok("POST", "/api/keys", {"name": "lost", "scope": "full"}, status=201)
-    changed = user.ok("POST", "/api/auth/password", {"current_password": PASSWORD, "new_password": "another long password 7"})
+    changed = change_noted(two, lambda: user.ok("POST", "/api/auth/password",
+                                                {"current_password": PASSWORD, "new_password": "another long password 7"}))
     for server in two:
         wait_for(lambda server=server: Client(server.port, user.token).get("/api/auth/me").status == 401, "the end of the session")
         assert Client(server.port, lost["key"]).get("/api/costs/summary").status == 200

@@ -211,7 +211,7 @@ def a4(run):
     def each(method, path, body=None, count=40):
         return [lambda c=Client(server.port, user.token, timeout=40): c.request(method, path, body) for _ in range(count)]
 
-    frozen(lambda: fills(run, server, "the executors' queue", "EXECUTOR_QUEUE=2", each("GET", "/api/costs/summary")))
+    frozen(lambda: fills(run, server, "the executors' queue", "EXECUTOR_QUEUE=2", each("GET", "/api/budgets")))
     event = {"model": "gpt-4", "input_tokens": 1, "timestamp": AT}
     frozen(lambda: fills(run, server, "the ingest queue", "INGEST_QUEUE=10", each("POST", "/api/events/track", event), "llmlab_ingest_refused_total"))
     login = {"email": user.email, "password": PASSWORD}

@@ -35,9 +35,16 @@ void anomaly_memo_free(struct anomaly_memo *m);
  * basis; names are copied to the arena. False also when the arena has overflowed. */
 bool anomaly_memo_get(
 	struct anomaly_memo *m, const struct anomaly_basis *b, struct arena *arena, struct anomaly_entry *e);
-/* Remembers what explains *e. Without memory for it, or with longer names, it is not remembered. */
-void anomaly_memo_put(struct anomaly_memo *m, const struct anomaly_basis *b, const struct anomaly_entry *e);
-/* Forgets what is remembered of the user. */
+/* How often something was forgotten because it may not be true any more: asked for before what is explained
+ * is read. */
+uint64_t anomaly_memo_generation(struct anomaly_memo *m);
+/* Remembers what explains *e, unless something was forgotten since that generation: it may have been read
+ * before. Without memory for it, or with longer names, it is not remembered either. */
+void anomaly_memo_put(struct anomaly_memo *m, uint64_t generation, const struct anomaly_basis *b,
+	const struct anomaly_entry *e);
+/* Forgets what is remembered of the user: the account is gone. */
 void anomaly_memo_forget(struct anomaly_memo *m, const struct uuid *user_id);
+/* Forgets everything: the database was set back. */
+void anomaly_memo_clear(struct anomaly_memo *m);
 
 #endif

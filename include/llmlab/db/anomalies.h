@@ -26,11 +26,12 @@ enum err anomalies_events_exist(struct db_conn *c, const struct uuid *user_id, c
 
 /* What tells, together with a number of calls, whether a user's events are what they were at another time:
  * they only become more, or are re-priced, which the ledger counts. A database that was set back has another
- * start, or other tables. */
+ * start, or other tables; one whose rows were put back, their tables emptied first, keeps them in another
+ * file. */
 struct spend_state {
 	int64_t repricings, repriced_events; /* in the user's ledger; neither ever becomes less */
 	int64_t server_start_us;	     /* of the database */
-	int64_t events_table;		     /* its number in the database */
+	int64_t database, sums_file;	     /* numbers of the database, and of the file of its sums by day */
 };
 enum err anomalies_spend_state(struct db_conn *c, const struct uuid *user_id, struct spend_state *ret);
 

@@ -54,7 +54,7 @@ static struct anomaly_entry entry_of(int64_t n, char names[2][32])
 static struct anomaly_basis basis_of(int64_t n)
 {
 	static const struct uuid USER = {{1}};
-	static const struct spend_state STATE = {1, 2, 3, 4};
+	static const struct spend_state STATE = {1, 2, 3, 4, 5};
 	char names[2][32];
 	const struct anomaly_entry e = entry_of(n, names);
 	struct anomaly_basis b = anomaly_basis_of(&USER, &e, &STATE);
@@ -67,7 +67,7 @@ static void put(int64_t n)
 	char names[2][32];
 	const struct anomaly_entry e = entry_of(n, names);
 	const struct anomaly_basis b = basis_of(n);
-	anomaly_memo_put(memo, &b, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &b, &e);
 }
 
 static bool has(const struct anomaly_basis *b)
@@ -88,7 +88,7 @@ START_TEST(get_gives_what_was_put_in_the_callers_memory)
 	struct anomaly_entry e = entry_of(7, names);
 	const struct anomaly_basis b = basis_of(7);
 	e.found.cost = (struct money){1000}; /* had grown when it was explained */
-	anomaly_memo_put(memo, &b, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &b, &e);
 	memset(names, 'x', sizeof names);
 	struct anomaly_entry got = {.dismissed = true, .found = {.score = 5}};
 	ck_assert(anomaly_memo_get(memo, &b, &arena, &got));
@@ -112,7 +112,7 @@ START_TEST(get_of_what_differs_in_anything_is_nothing)
 {
 	put(7);
 	const struct anomaly_basis same = basis_of(7);
-	struct anomaly_basis others[14];
+	struct anomaly_basis others[15];
 	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
 		others[i] = same;
 	others[0].user_id.bytes[15] = 1;
@@ -127,8 +127,9 @@ START_TEST(get_of_what_differs_in_anything_is_nothing)
 	others[9].state.repricings++;
 	others[10].state.repriced_events++;
 	others[11].state.server_start_us++;
-	others[12].state.events_table++;
-	others[13].all.cost.atto += (int128)1 << 64; /* beyond 64 bits */
+	others[12].state.database++;
+	others[13].state.sums_file++;
+	others[14].all.cost.atto += (int128)1 << 64; /* beyond 64 bits */
 	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
 		ck_assert_msg(!has(&others[i]), "difference %zu", i);
 	ck_assert(has(&same));
@@ -142,11 +143,11 @@ START_TEST(put_of_other_data_replaces_and_of_another_question_does_not)
 	struct anomaly_basis b = basis_of(7), more = b, otherwise = b;
 	more.all.calls++;
 	otherwise.upper.atto++;
-	anomaly_memo_put(memo, &b, &e);
-	anomaly_memo_put(memo, &more, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &b, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &more, &e);
 	ck_assert_int_eq(metric_get(METRIC_ANOMALY_EXPLANATIONS), 1);
 	ck_assert(!has(&b) && has(&more));
-	anomaly_memo_put(memo, &otherwise, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &otherwise, &e);
 	ck_assert_int_eq(metric_get(METRIC_ANOMALY_EXPLANATIONS), 2);
 	ck_assert(has(&more) && has(&otherwise));
 }
@@ -178,10 +179,10 @@ START_TEST(put_of_names_beyond_the_bound_is_not_remembered)
 	e.contributors[0].provider = "";
 	e.contributors[0].value = name;
 	memset(name, 'x', sizeof name - 1); /* with its end and that of "": one byte too many */
-	anomaly_memo_put(memo, &b, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &b, &e);
 	ck_assert(!has(&b));
 	name[sizeof name - 2] = '\0';
-	anomaly_memo_put(memo, &b, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &b, &e);
 	ck_assert(has(&b));
 }
 END_TEST
@@ -193,11 +194,42 @@ START_TEST(forget_is_of_the_user)
 	const struct anomaly_basis b = basis_of(7);
 	struct anomaly_basis other = b;
 	other.user_id.bytes[0] = 2;
-	anomaly_memo_put(memo, &b, &e);
-	anomaly_memo_put(memo, &other, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &b, &e);
+	anomaly_memo_put(memo, anomaly_memo_generation(memo), &other, &e);
 	anomaly_memo_forget(memo, &b.user_id);
 	ck_assert(!has(&b) && has(&other));
 	ck_assert_int_eq(metric_get(METRIC_ANOMALY_EXPLANATIONS), 1);
+}
+END_TEST
+
+START_TEST(clear_forgets_everybody)
+{
+	put(7);
+	put(8);
+	anomaly_memo_clear(memo);
+	const struct anomaly_basis b = basis_of(7), other = basis_of(8);
+	ck_assert(!has(&b) && !has(&other));
+	ck_assert_int_eq(metric_get(METRIC_ANOMALY_EXPLANATIONS), 0);
+	put(7);
+	ck_assert(has(&b));
+}
+END_TEST
+
+START_TEST(put_of_what_was_read_before_something_was_forgotten_is_nothing)
+{
+	char names[2][32];
+	const struct anomaly_entry e = entry_of(7, names);
+	const struct anomaly_basis b = basis_of(7);
+	struct uuid somebody = b.user_id;
+	somebody.bytes[0]++;
+	uint64_t generation = anomaly_memo_generation(memo);
+	anomaly_memo_forget(memo, &somebody);
+	anomaly_memo_put(memo, generation, &b, &e);
+	ck_assert(!has(&b));
+	generation = anomaly_memo_generation(memo);
+	anomaly_memo_clear(memo);
+	anomaly_memo_put(memo, generation, &b, &e);
+	ck_assert(!has(&b));
 }
 END_TEST
 
@@ -219,7 +251,7 @@ START_TEST(no_memory_remembers_nothing)
 	char names[2][32];
 	struct anomaly_entry e = entry_of(7, names);
 	const struct anomaly_basis b = basis_of(7);
-	anomaly_memo_put(NULL, &b, &e);
+	anomaly_memo_put(NULL, 0, &b, &e);
 	ck_assert(!anomaly_memo_get(NULL, &b, &arena, &e));
 	anomaly_memo_forget(NULL, &b.user_id);
 	anomaly_memo_free(NULL);
@@ -294,6 +326,8 @@ int main(void)
 	tcase_add_test(t, put_of_many_displaces_those_that_are_used_least);
 	tcase_add_test(t, put_of_names_beyond_the_bound_is_not_remembered);
 	tcase_add_test(t, forget_is_of_the_user);
+	tcase_add_test(t, clear_forgets_everybody);
+	tcase_add_test(t, put_of_what_was_read_before_something_was_forgotten_is_nothing);
 	tcase_add_test(t, get_into_an_arena_without_room_is_nothing);
 	tcase_add_test(t, no_memory_remembers_nothing);
 	tcase_add_test(t, threads_get_what_was_put_in_one_piece);

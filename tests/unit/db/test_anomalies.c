@@ -176,7 +176,8 @@ START_TEST(anomalies_spend_state_counts_the_users_ledger)
 	ck_assert_int_eq(none.repricings, 0);
 	ck_assert_int_eq(none.repriced_events, 0);
 	ck_assert_int_gt(none.server_start_us, at("2020-01-01T00:00:00Z"));
-	ck_assert_int_gt(none.events_table, 0);
+	ck_assert_int_gt(none.database, 0);
+	ck_assert_int_gt(none.sums_file, 0);
 	for (int64_t changed = 4; changed <= 7; changed += 3) {
 		struct db_params p;
 		db_params_init(&p, &arena);
@@ -188,7 +189,8 @@ START_TEST(anomalies_spend_state_counts_the_users_ledger)
 	ck_assert_int_eq(two.repricings, 2);
 	ck_assert_int_eq(two.repriced_events, 11);
 	ck_assert_int_eq(two.server_start_us, none.server_start_us);
-	ck_assert_int_eq(two.events_table, none.events_table);
+	ck_assert_int_eq(two.database, none.database);
+	ck_assert_int_eq(two.sums_file, none.sums_file);
 	ck_assert_int_eq(others.repricings, 0);
 	ck_assert_int_eq(others.repriced_events, 0);
 }

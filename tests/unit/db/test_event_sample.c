@@ -176,6 +176,32 @@ START_TEST(waiting_usage_find_reads_no_more_than_its_bound)
 }
 END_TEST
 
+START_TEST(waiting_usage_find_takes_a_bounded_number_of_models_of_a_set)
+{
+	static const struct db_stmt SETS = {"test_waiting_set",
+		"INSERT INTO usage_sets SELECT $1::uuid, md5('set')::uuid, 'batch', '', NULL, NULL"};
+	static const struct db_stmt MODELS = {"test_waiting_models",
+		"INSERT INTO usage_set_model_day (user_id, bucket, set_id, provider, model, " TEST_SUM_COLUMNS
+		") SELECT $1::uuid, '2026-03-02Z'::timestamptz, md5('set')::uuid, 'p', 'm' || i, 1, 0, 0, 1, "
+		"1, 0, "
+		"0, 0, 0, 1, 0, 1 FROM generate_series(0, $2::integer) i"};
+	static const struct db_stmt DAYS = {"test_waiting_set_day",
+		"INSERT INTO usage_set_day (user_id, bucket, set_id, " TEST_SUM_COLUMNS
+		") SELECT $1::uuid, '2026-03-02Z'::timestamptz, md5('set')::uuid, 1, 0, 0, 1, 1, 0, 0, 0, 0, "
+		"1, 0, 1"};
+	const struct uuid user_id = new_user();
+	struct db_params p;
+	db_params_init(&p, &arena);
+	db_param_uuid(&p, &user_id);
+	run_sql(&SETS, &p);
+	run_sql(&DAYS, &p);
+	db_param_i64(&p, WAITING_MODELS_MAX); /* one more than the bound */
+	run_sql(&MODELS, &p);
+	find_waiting(&user_id, FROM, TO);
+	ck_assert_uint_eq(n_rows, WAITING_MODELS_MAX);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *t = tcase_create("event_sample");
@@ -184,5 +210,6 @@ int main(void)
 	tcase_add_test(t, waiting_usage_find_adds_up_what_says_that_it_can_wait);
 	tcase_add_test(t, waiting_usage_find_takes_whole_days_of_the_user_only);
 	tcase_add_test(t, waiting_usage_find_reads_no_more_than_its_bound);
+	tcase_add_test(t, waiting_usage_find_takes_a_bounded_number_of_models_of_a_set);
 	return run_store_tests(suite_create("event_sample"), t);
 }
