@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "llmlab/base/calendar.h"
 #include "llmlab/base/check.h"
 #include "llmlab/base/clock.h"
 #include "scope.h"
@@ -121,13 +122,19 @@ enum err anomalies_events_exist(struct db_conn *c, const struct uuid *user_id, c
 	int64_t *const to_us = arena_array(arena, n, sizeof *to_us);
 	if (from_us == NULL || to_us == NULL)
 		return ERR_NO_MEMORY;
-	int64_t first_us = INT64_MAX, last_us = INT64_MIN;
+	int64_t first_us = INSTANT_MAX_US, last_us = INSTANT_MIN_US;
 	for (size_t i = 0; i < n; i++) {
+		ret[i] = false;
 		from_us[i] = uuid_v7_ms(&ids[i]) * US_PER_MS;
 		to_us[i] = from_us[i] + US_PER_MS;
-		first_us = from_us[i] < first_us ? from_us[i] : first_us;
+		if (from_us[i] < INSTANT_MIN_US || to_us[i] > INSTANT_MAX_US) /* not an id that we give */
+			from_us[i] = to_us[i] = 0;
+		else
+			first_us = from_us[i] < first_us ? from_us[i] : first_us;
 		last_us = to_us[i] > last_us ? to_us[i] : last_us;
 	}
+	if (first_us >= last_us)
+		return ERR_OK;
 	struct db_params p;
 	db_params_init(&p, arena);
 	db_param_uuid(&p, user_id);
@@ -140,8 +147,6 @@ enum err anomalies_events_exist(struct db_conn *c, const struct uuid *user_id, c
 	const enum err e = db_run(c, &EXIST, &p, &r);
 	if (e != ERR_OK)
 		return e;
-	for (size_t i = 0; i < n; i++)
-		ret[i] = false;
 	for (int row = 0; row < db_rows(r); row++) {
 		const int64_t i = db_i64(r, row, 0) - 1;
 		CHECK(i >= 0 && (size_t)i < n);

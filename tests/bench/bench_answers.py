@@ -48,7 +48,7 @@ FROM (SELECT own, n, 'project-' || (n / {envs} + n % {envs} / 3) % 4 AS project,
 EVENTS = """
 INSERT INTO events (user_id, occurred_at, id, received_at, provider, model, input_tokens, output_tokens, cache_read_tokens, cost,
     pricing_status, price_record, price_rule, price_lines, catalogue_version, service_tier, project, customer, tags, latency_ms, status, set_id)
-SELECT {user}, at, gen_random_uuid(), at, CASE WHEN m < 4 THEN 'openai' WHEN m < 6 THEN 'anthropic' ELSE 'google' END, 'model-' || m,
+SELECT {user}, at, (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid, at, CASE WHEN m < 4 THEN 'openai' WHEN m < 6 THEN 'anthropic' ELSE 'google' END, 'model-' || m,
     1000 + h % 9000, 100 + h % 900, nullif(h % 1000, 0), CASE WHEN h % 50 = 0 THEN NULL ELSE (h % 100000) * 0.0000025 * CASE WHEN {own} AND (at AT TIME ZONE 'UTC')::date IN ({dear}) THEN 10 ELSE 1 END END,
     CASE WHEN h % 50 = 0 THEN 'unpriced' ELSE 'priced' END, 'p/m', 'exact', 'input:1000@2.5;output:500@10', 'bench', 'standard',
     s.project, s.customer, s.tags, h % 5000, CASE WHEN h % 40 = 0 THEN 'error' ELSE 'success' END, s.id

@@ -156,6 +156,23 @@ START_TEST(anomalies_events_exist_tells_which_are_there)
 }
 END_TEST
 
+/* Such an event may have been put there by hand. */
+START_TEST(anomalies_events_exist_finds_no_ids_of_times_that_there_are_not)
+{
+	const struct uuid user = new_user();
+	const struct uuid there = add_event_with_id(&user, "2026-03-01T10:00:00.123456Z");
+	struct uuid late = there;
+	memset(late.bytes, 0xff, 6);
+	const struct uuid both[] = {late, there};
+	bool exist[] = {true, false};
+	ck_assert_int_eq(anomalies_events_exist(conn, &user, both, 2, &arena, exist), ERR_OK);
+	ck_assert(!exist[0] && exist[1]);
+	exist[0] = true;
+	ck_assert_int_eq(anomalies_events_exist(conn, &user, &late, 1, &arena, exist), ERR_OK);
+	ck_assert(!exist[0]);
+}
+END_TEST
+
 static struct spend_state state_of(const struct uuid *user)
 {
 	struct spend_state s = {0};
@@ -326,6 +343,7 @@ int main(void)
 	tcase_add_test(t, anomalies_has_and_drop_go_by_user_granularity_and_time);
 	tcase_add_test(t, anomalies_dearest_event_is_of_the_scope_and_time);
 	tcase_add_test(t, anomalies_events_exist_tells_which_are_there);
+	tcase_add_test(t, anomalies_events_exist_finds_no_ids_of_times_that_there_are_not);
 	tcase_add_test(t, anomalies_spend_state_counts_the_users_ledger);
 	tcase_add_test(t, anomalies_tag_keys_are_the_users_most_used);
 	tcase_add_test(t, anomaly_scans_due_and_claim_share_the_users);
